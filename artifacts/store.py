@@ -1,0 +1,247 @@
+"""The store: one folder per artifact, `<root>/<stage>/<dataset>/<key>/`, manifest.json in it.
+
+An artifact is built in `<root>/.tmp`, its manifest is written last and the folder renamed into
+place: no manifest, no artifact. Its files carry one fixed modification time, so that a file which
+was written to afterwards is noticed at the cost of a stat and hashed before it is trusted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from artifacts.errors import InputError
+from artifacts.keys import Spec, canonical_json, sha256_file
+
+MANIFEST = "manifest.json"
+_SEALED_NS = 946_684_800 * 10**9  # 2000-01-01: "unchanged since it was committed"
+
+# Writes the files of an artifact into a folder and returns its counts (JSON values).
+Make = Callable[[Path], Mapping[str, Any]]
+
+
+class FileEntry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    size: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """manifest.json of an artifact. The same inputs give the same bytes: no times, no hosts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    stage: str
+    dataset: str
+    key: str
+    version: int
+    params: dict[str, Any]
+    inputs: dict[str, str]
+    counts: dict[str, Any]
+    files: dict[str, FileEntry]
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete artifact on disk."""
+
+    folder: Path
+    manifest: Manifest
+
+    def file(self, name: str) -> Path:
+        if name not in self.manifest.files:
+            raise KeyError(f"{self.folder} has no file {name!r}")
+        return self.folder / name
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.folder / name for name in sorted(self.manifest.files)]
+
+
+class Store:
+    """Finds, checks and builds artifacts below one local folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def open(cls, location: str) -> Store:
+        """Raises InputError for a location that is not a local folder."""
+        if "://" in location:
+            raise InputError(f"store {location!r}: give a local folder (MEDI_STORE or --store)")
+        root = Path(location).expanduser().absolute()
+        if root.exists() and not root.is_dir():
+            raise InputError(f"store {root} is a file: give a folder (MEDI_STORE or --store)")
+        return cls(root)
+
+    def folder(self, spec: Spec) -> Path:
+        return self.root / spec.stage / spec.dataset / spec.key
+
+    def find(self, spec: Spec) -> Artifact | None:
+        """The artifact of `spec`, or None where it is missing or broken (see `problem`)."""
+        return None if self.problem(spec) else self._read(self.folder(spec))
+
+    def get(self, spec: Spec) -> Artifact:
+        """The artifact of `spec`; LookupError where it is missing or broken."""
+        artifact = self.find(spec)
+        if artifact is None:
+            raise LookupError(f"{spec} is not in the store {self.root}: {self.problem(spec)}")
+        return artifact
+
+    def problem(self, spec: Spec) -> str | None:
+        """Why the artifact of `spec` must be built; None when it is there and whole."""
+        folder = self.folder(spec)
+        if not folder.exists():
+            older = folder.parent.exists() and any(folder.parent.iterdir())
+            return "inputs changed" if older else "never built"
+        return broken(folder, deep=False)
+
+    def _read(self, folder: Path) -> Artifact:
+        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        return Artifact(folder, manifest)
+
+    def build(
+        self, spec: Spec, make: Make, environment: Mapping[str, str] | None = None
+    ) -> tuple[Artifact, bool]:
+        """The artifact of `spec`, made now or found; the flag says whether it was made.
+
+        Two processes that ask for one key at once make it once. What `make` raises goes through,
+        and leaves nothing behind that could be taken for an artifact.
+        """
+        with self._lock(spec):
+            found = self.find(spec)
+            if found is not None:
+                return found, False
+            with self._scratch() as scratch:
+                counts = make(scratch)
+                self._commit(spec, scratch, counts, environment or {})
+        return self._read(self.folder(spec)), True
+
+    def _commit(
+        self, spec: Spec, scratch: Path, counts: Mapping[str, Any], environment: Mapping[str, str]
+    ) -> None:
+        names = sorted(p.relative_to(scratch).as_posix() for p in scratch.rglob("*") if p.is_file())
+        manifest = Manifest(
+            stage=spec.stage,
+            dataset=spec.dataset,
+            key=spec.key,
+            version=spec.version,
+            params=dict(spec.params),
+            inputs=dict(spec.inputs),
+            counts=dict(counts),
+            files={name: _entry(scratch / name) for name in names},
+            environment=dict(environment),
+        )
+        for name in names:
+            os.utime(scratch / name, ns=(_SEALED_NS, _SEALED_NS))
+        (scratch / MANIFEST).write_text(
+            canonical_json(manifest.model_dump()) + "\n", encoding="utf-8"
+        )
+        for name in [*names, MANIFEST]:
+            _sync(scratch / name)
+        final = self.folder(spec)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.exists():
+            final.rename(self._new_scratch())
+        scratch.rename(final)
+        _sync(final.parent)
+
+    def _new_scratch(self) -> Path:
+        path = self.root / ".tmp" / uuid.uuid4().hex
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        path = self._new_scratch()
+        path.mkdir()
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    @contextmanager
+    def _lock(self, spec: Spec) -> Iterator[None]:
+        """The kernel lets the lock go when its holder dies, even by kill -9."""
+        path = self.root / ".locks" / f"{spec.stage}-{spec.dataset}-{spec.key}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def artifacts(self) -> Iterator[Path]:
+        """Every artifact folder of the store, whole or not."""
+        if self.root.exists():
+            yield from sorted(
+                path
+                for path in self.root.glob("*/*/*")
+                if path.is_dir() and not path.relative_to(self.root).parts[0].startswith(".")
+            )
+
+    def verify(self) -> list[tuple[Path, str]]:
+        """Hash every file of every artifact; the broken ones with what is wrong."""
+        return [(path, wrong) for path in self.artifacts() if (wrong := broken(path, deep=True))]
+
+    def collect_garbage(self, keep: frozenset[str], older_than_s: float) -> list[Path]:
+        """Delete artifacts whose key is not in `keep`, and scratch left by killed runs.
+
+        Only what is older than `older_than_s` seconds, since another run may be at work.
+        """
+        scratch = self.root / ".tmp"
+        candidates = [path for path in self.artifacts() if path.name not in keep]
+        candidates += sorted(scratch.iterdir()) if scratch.exists() else []
+        newest_allowed = time.time() - older_than_s
+        removed = [path for path in candidates if path.stat().st_mtime <= newest_allowed]
+        for path in removed:
+            shutil.rmtree(path)
+        return removed
+
+
+def broken(folder: Path, *, deep: bool) -> str | None:
+    """What is wrong with an artifact folder, or None.
+
+    Sizes are always checked; a hash only when `deep`, or when the file was touched since it was
+    committed (a touched file that still hashes right is sealed again).
+    """
+    try:
+        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        return "manifest.json is missing"
+    except ValidationError:
+        return "manifest.json cannot be read"
+    for name, entry in manifest.files.items():
+        path = folder / name
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            return f"{name} is missing"
+        if stat.st_size != entry.size:
+            return f"{name} has {stat.st_size} bytes instead of {entry.size}"
+        touched = stat.st_mtime_ns != _SEALED_NS
+        if (deep or touched) and sha256_file(path) != entry.sha256:
+            return f"{name} has changed"
+        if touched:
+            os.utime(path, ns=(_SEALED_NS, _SEALED_NS))
+    return None
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(size=path.stat().st_size, sha256=sha256_file(path))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Evaluate an embedder: MTEB tasks on local files, Billboard, the report before and after."""

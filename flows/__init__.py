@@ -1,0 +1,1 @@
+"""The flows, their profiles and the command line."""

@@ -1,0 +1,161 @@
+"""Profiles: functions that return a frozen configuration, derived from one another.
+
+sample      the generated world, offline, minutes on two cores
+real_small  real upstream files of 65 sources and a real small encoder
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from annotations.load import FOLDER
+from artifacts.errors import InputError
+from evaluation.records import EvaluationOptions
+from medi_sources.catalog import load_catalog
+from mining.options import MiningOptions
+from tasks.config import BuildConfig, EvaluateConfig, Profile, TrainConfig
+from training.options import TrainingOptions
+
+T = TypeVar("T", bound=BaseModel)
+
+DEFAULT_STORE = os.environ.get("MEDI_STORE", "medi-store")
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+_REAL_PAIRS = (
+    "squad_xquad",
+    "flickr30k_multi30k",
+    "pubmedqa_labeled",
+    "flagembedding_nq",
+    "kilt_questions",
+)
+_REAL_TASKS = (
+    "STSBenchmark",
+    "STS12",
+    "STS13",
+    "STS14",
+    "STS15",
+    "TRECQuestionClassification",
+    "MiniNewsgroupsClustering",
+    "SQuADParagraphRetrieval",
+    "BillboardMSCOCO",
+)
+_SAMPLE_TASKS = (
+    "SampleSTS",
+    "SampleClassification",
+    "SampleClustering",
+    "SampleRetrieval",
+    "SampleCaptions",
+)
+
+
+def sample() -> Profile:
+    """All annotated sources of the 330 in the generated world, its encoders, its tasks."""
+    return Profile(
+        name="sample",
+        build=BuildConfig(
+            datasets=tuple(_annotated(collection="medi")),
+            origin="sample",
+            encoder="medi/sample-miner",
+            superni_encoder="medi/sample-miner",
+        ),
+        train=TrainConfig(
+            encoder="medi/sample-encoder",
+            options=TrainingOptions(
+                steps=200, batch_rows=32, learning_rate=2e-3, temperature=0.05, max_length=128
+            ),
+        ),
+        evaluate=EvaluateConfig(tasks=_SAMPLE_TASKS),
+    )
+
+
+def real_small() -> Profile:
+    """Real files: 60 and more Super-NI tasks and five pair sets, mined by all-MiniLM-L6-v2."""
+    superni = [
+        name
+        for name, source in load_catalog().items()
+        if source.reader.layout == "superni" and name in _annotated()
+    ]
+    return Profile(
+        name="real-small",
+        build=BuildConfig(
+            datasets=(*_REAL_PAIRS, *superni),
+            max_rows=1200,
+            encoder=MINILM,
+            superni_encoder=MINILM,
+            mining=MiningOptions(negatives=4),
+        ),
+        train=TrainConfig(
+            encoder=MINILM, options=TrainingOptions(steps=50, batch_rows=16, max_length=256)
+        ),
+        evaluate=EvaluateConfig(tasks=_REAL_TASKS),
+    )
+
+
+PROFILES: dict[str, Callable[[], Profile]] = {"sample": sample, "real-small": real_small}
+
+
+def get_profile(name: str) -> Profile:
+    """Raises InputError for an unknown name."""
+    if name not in PROFILES:
+        near = difflib.get_close_matches(name, PROFILES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"unknown profile {name!r}: choose from {', '.join(PROFILES)}{hint}")
+    return PROFILES[name]()
+
+
+def override(config: T, overrides: Mapping[str, Any]) -> T:
+    """`config` with fields replaced by name: `workers`, or dotted where nested: `mining.margin`.
+
+    A bare name also finds a nested field that is the only one of that name. Texts are read as
+    YAML scalars. Raises InputError for unknown fields and invalid values.
+    """
+    values = config.model_dump()
+    paths = _paths(config)
+    for name, value in overrides.items():
+        path = _find(name.replace("-", "_"), paths)
+        target = values
+        for part in path[:-1]:
+            target = target[part]
+        target[path[-1]] = yaml.safe_load(value) if isinstance(value, str) else value
+    try:
+        return type(config).model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"--{field} {first['input']!r}: {first['msg']}") from error
+
+
+def _paths(config: BaseModel, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        path = (*above, name)
+        found += _paths(value, path) if isinstance(value, BaseModel) else [path]
+    return found
+
+
+def _find(name: str, paths: list[tuple[str, ...]]) -> tuple[str, ...]:
+    exact = [path for path in paths if ".".join(path) == name]
+    matches = exact or [path for path in paths if path[-1] == name]
+    known = [".".join(path) for path in paths]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise InputError(f"--{name} is ambiguous: {', '.join('.'.join(m) for m in matches)}")
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    raise InputError(f"unknown option --{name}; the profile's fields are {', '.join(near or known)}")
+
+
+def _annotated(collection: str | None = None) -> list[str]:
+    have = {path.stem for path in FOLDER.glob("*.yaml")}
+    return [
+        name
+        for name, source in load_catalog().items()
+        if name in have and collection in (None, source.collection)
+    ]

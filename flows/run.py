@@ -1,0 +1,176 @@
+"""Commands that run a flow: what is checked before a server is started, what is said afterwards."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from artifacts.publish import deliver_build, deliver_folder, require_deliverable
+from artifacts.store import Store
+from flows.planning import plan_build, require_sources
+from flows.planning_models import plan_evaluation, plan_train
+from flows.profiles import get_profile, override
+from flows.results import write_results
+from flows.server import prefect_server, wait_until_recorded
+
+
+def run_build(
+    profile: str,
+    only: Sequence[str] | None,
+    publish: str | None,
+    mirror: str | None,
+    store: str,
+    fields: Mapping[str, Any],
+) -> int:
+    """Exit status. With nothing to build no server is started."""
+    config = override(get_profile(profile).build, fields)
+    plan = plan_build(config, Store.open(store), mirror, only)
+    require_sources(plan)
+    if publish:
+        require_deliverable(Path(publish))
+    report = plan.report()
+    status = 0
+    if report["run"]:
+
+        def build() -> Any:
+            from prefect.task_runners import ThreadPoolTaskRunner
+
+            from flows.build_medi import build_medi
+
+            pool = ThreadPoolTaskRunner(max_workers=config.workers)
+            return build_medi.with_options(task_runner=pool)(
+                profile=profile,
+                only=list(only) if only else None,
+                publish=publish,
+                mirror=mirror,
+                store=store,
+                overrides=dict(fields),
+                return_state=True,
+            )
+
+        status = _on_server(build)
+    elif publish:
+        deliver_build(plan.setting.store.get(plan.publish), plan.entries(), Path(publish))
+    print(f"{len(report['run'])} stages to run, {report['cached']} cached, store {store}")
+    if publish:
+        print(f"MEDI folder: {publish}")
+    return status
+
+
+def run_train(
+    medi: str,
+    out: str,
+    profile: str,
+    encoder: str | None,
+    mirror: str | None,
+    store: str,
+    fields: Mapping[str, Any],
+) -> int:
+    """Exit status. A model that is in the store already is copied to `out`."""
+    plan = plan_train(medi, out, profile, encoder, mirror, store, fields)
+    status = 0
+    if plan.problem:
+
+        def train() -> Any:
+            from flows.train_instructor import train_instructor
+
+            return train_instructor(
+                medi=medi,
+                out=out,
+                profile=profile,
+                encoder=encoder,
+                mirror=mirror,
+                store=store,
+                overrides=dict(fields),
+                return_state=True,
+            )
+
+        status = _on_server(train)
+    else:
+        deliver_folder(plan.store.get(plan.model).folder / "model", plan.out)
+    if status == 0:
+        print(f"model: {out}")
+    return status
+
+
+def run_evaluate(
+    model: str,
+    out: str,
+    only: Sequence[str] | None,
+    profile: str,
+    baseline: str | None,
+    mirror: str | None,
+    store: str,
+    fields: Mapping[str, Any],
+) -> int:
+    """Exit status. Scores that are in the store already are only written out."""
+    plan = plan_evaluation(model, out, only, profile, baseline, mirror, store, fields)
+    status = 0
+    if plan.stale:
+
+        def evaluate() -> Any:
+            from flows.evaluate_embedder import evaluate_embedder
+
+            return evaluate_embedder(
+                model=model,
+                out=out,
+                only=list(only) if only else None,
+                profile=profile,
+                baseline=baseline,
+                mirror=mirror,
+                store=store,
+                overrides=dict(fields),
+                return_state=True,
+            )
+
+        status = _on_server(evaluate)
+    else:
+        write_results(plan)
+    print(f"results: {out}\nreport: {Path(out) / 'report.html'}")
+    return status
+
+
+def run_demo(out: Path, store: str) -> int:
+    """build -> train -> evaluate on the sample; says where each result is."""
+    medi, model, results = str(out / "medi"), str(out / "model"), str(out / "results")
+    return (
+        run_build("sample", None, medi, None, store, {})
+        or run_train(medi, model, "sample", None, None, store, {})
+        or run_evaluate(model, results, None, "sample", None, None, store, {})
+    )
+
+
+def run_gc(profiles: Sequence[str], days: float, mirror: str | None, store: str) -> int:
+    """Delete the artifacts of datasets that no build of `profiles` needs."""
+    kept = Store.open(store)
+    plans = [plan_build(get_profile(name).build, kept, mirror) for name in profiles]
+    keep = frozenset(key for plan in plans for key in plan.keys)
+    removed = kept.collect_garbage(keep, older_than_s=days * 86_400)
+    print(f"{len(removed)} folders removed")
+    return 0
+
+
+def _on_server(run: Callable[[], Any]) -> int:
+    """Run a flow with a Prefect server; waits until each of its task runs is on record."""
+    with prefect_server() as url:
+        state = run()
+        _send_logs()
+        data = state.result(raise_on_failure=False)
+        if isinstance(data, BaseException):
+            raise data
+        recorded = wait_until_recorded(url, state.state_details.flow_run_id, data["task_runs"])
+    if recorded < data["task_runs"]:
+        print(f"medi: {data['task_runs'] - recorded} task runs are not on record", file=sys.stderr)
+    failed = data.get("failed", {})
+    for name, error in sorted(failed.items()):
+        print(f"medi: {name} failed: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _send_logs() -> None:
+    """Prefect sends logs behind the run; a server stopped before they arrive would lose them."""
+    from prefect.logging.handlers import APILogHandler
+
+    APILogHandler.flush()

@@ -1,0 +1,64 @@
+"""What `medi sources` and `medi plan` print."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from annotations.lint import lint
+from annotations.load import load_all
+from artifacts.errors import InputError
+from medi_sources.catalog import load_catalog, select
+
+_COMMERCIAL = {True: "yes", False: "no", None: "unknown"}
+
+
+def sources(licence: str | None) -> None:
+    """The catalog as a table; `licence="commercial"` keeps what may be used so."""
+    if licence not in (None, "commercial"):
+        raise InputError(f"--licence {licence!r}: the only choice is commercial")
+    found = [s for s in load_catalog().values() if not licence or s.licence.commercial]
+    table = Table("dataset", "rows", "count", "kind", "licence", "commercial", "location")
+    for s in found:
+        kind = "symmetric" if s.symmetric else "asymmetric"
+        place = getattr(s.location, "repository", s.location.files[0])
+        commercial = _COMMERCIAL[s.licence.commercial]
+        table.add_row(
+            s.name, f"{s.rows:,}", s.count_source, kind, s.licence.spdx, commercial, place
+        )
+    _wide().print(table)
+    print(f"{len(found)} datasets, {sum(s.collection == 'medi' for s in found)} of the 330")
+
+
+def source(name: str) -> None:
+    """One record, as YAML-like lines."""
+    (record,) = select(load_catalog(), [name])
+    for field, value in record.model_dump(mode="json").items():
+        print(f"{field}: {value}")
+
+
+def check_sources() -> int:
+    """Lint the annotations against the catalog; exit status."""
+    faults = lint({s.name: s.symmetric for s in load_catalog().values()}, load_all())
+    for fault in faults:
+        print(fault)
+    print(f"{len(faults)} faults")
+    return 1 if faults else 0
+
+
+def plan(report: dict[str, Any]) -> None:
+    """A line per stage to run, then the sums."""
+    for step in report["run"]:
+        print(f"{step['stage']:<8} {step['dataset']}: {step['reason']}")
+    sums = Counter(step["stage"] for step in report["run"])
+    spelled = ", ".join(f"{stage} {n}" for stage, n in sums.items())
+    print(f"to run: {len(report['run'])}{f' ({spelled})' if sums else ''}; cached: {report['cached']}")
+
+
+def _wide() -> Console:
+    """A table piped into a file keeps its columns."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)

@@ -1,0 +1,1 @@
+"""The catalog of sources, their readers, fetching, cleaning and Super-NI pairs."""

@@ -1,0 +1,249 @@
+"""The sample's two encoders, as sentence-transformers folders written without torch.
+
+sample-encoder: a random T5 encoder laid out like GTR (mean pooling, bias-free Dense, L2 norm),
+to be trained. sample-miner: one seeded random vector a word, longer for rarer words, so that the
+cosine is weighted word overlap: fast, and good enough to mine with.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save_file
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from medi_sources.sample import texts
+from medi_sources.sample.world import World
+
+_SPECIAL = ["<pad>", "</s>", "<unk>"]  # T5's ids: 0, 1, 2
+_VOCABULARY = 4096
+_WIDTH, _HEADS, _LAYERS, _FORWARD, _BUCKETS = 128, 4, 2, 512, 32
+_MINER_WIDTH = 256
+_PROMPTS = (
+    "Represent the question for retrieving supporting documents: ",
+    "Represent the document for retrieval: ",
+    "Represent the sentence for finding a paraphrase; Input: ",
+)
+
+
+def world_text(world: World, seed: int) -> list[str]:
+    """Texts of every style, each entity in few of them: what the vocabularies are counted on."""
+    rng = Random(f"text {seed}")
+    told = list(_PROMPTS)
+    single = (texts.question, texts.keywords, texts.chatty, texts.claim, texts.dialog,
+              texts.headline, texts.comment)  # fmt: skip
+    joined = (texts.answer, texts.passage, texts.news, texts.abstract, texts.code)
+    for subject, facts in world.facts.items():
+        style, body = rng.choice(single), rng.choice(joined)
+        told.append(style(rng.choice(facts), rng.randrange(texts.PHRASINGS), rng).text)
+        told.append(body([rng.choice(facts)], rng.randrange(3), rng, world).text)
+        told.append(texts.review(rng.choice(world.opinions(subject)), 0, rng).text)
+    for animal in world.names["animal"]:
+        for scene in world.scenes(animal):
+            told.append(texts.caption(scene, rng.randrange(texts.PHRASINGS), rng).text)
+    return told
+
+
+def world_sentences(world: World) -> list[str]:
+    """Every fact of the world in all its phrasings, every scene once."""
+    told = [
+        say(fact, phrasing)
+        for facts in world.facts.values()
+        for fact in facts
+        for phrasing in range(3)
+        for say in (texts.ask, texts.sentence)
+    ]
+    rng = Random(0)
+    scenes = [scene for name in world.names["animal"] for scene in world.scenes(name)]
+    return told + [texts.caption(scene, i, rng).text for i, scene in enumerate(scenes)]
+
+
+def write_encoder(folder: Path, corpus: Sequence[str], seed: int) -> None:
+    """Write sample-encoder; its vocabulary is counted on `corpus`."""
+    tokenizer = _t5_tokenizer(corpus)
+    config = {
+        "architectures": ["T5EncoderModel"],
+        "model_type": "t5",
+        "vocab_size": tokenizer.get_vocab_size(),
+        "d_model": _WIDTH,
+        "d_kv": _WIDTH // _HEADS,
+        "d_ff": _FORWARD,
+        "num_layers": _LAYERS,
+        "num_decoder_layers": _LAYERS,
+        "num_heads": _HEADS,
+        "relative_attention_num_buckets": _BUCKETS,
+        "relative_attention_max_distance": 128,
+        "dropout_rate": 0.1,
+        "feed_forward_proj": "relu",
+        "is_encoder_decoder": False,
+        "use_cache": False,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "decoder_start_token_id": 0,
+        "dtype": "float32",
+    }
+    settings = {
+        "tokenizer_class": "T5Tokenizer",
+        "model_max_length": 512,
+        "pad_token": "<pad>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "extra_ids": 0,
+    }
+    pooling = {"word_embedding_dimension": _WIDTH, "pooling_mode_mean_tokens": True}
+    dense = {
+        "in_features": _WIDTH,
+        "out_features": _WIDTH,
+        "bias": False,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    rng = np.random.default_rng(seed)
+    _write_json(folder / "config.json", config)
+    _write_json(folder / "tokenizer_config.json", settings)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    _write_json(
+        folder / "sentence_bert_config.json", {"max_seq_length": 512, "do_lower_case": False}
+    )
+    _write_json(folder / "1_Pooling" / "config.json", pooling)
+    _write_json(folder / "2_Dense" / "config.json", dense)
+    _write_modules(folder, ["Transformer", "Pooling", "Dense", "Normalize"])
+    _save(folder / "model.safetensors", _t5_weights(rng, tokenizer.get_vocab_size()))
+    _save(folder / "2_Dense" / "model.safetensors", {"linear.weight": _projection(rng)})
+
+
+def write_miner(folder: Path, corpus: Sequence[str], seed: int) -> None:
+    """Write sample-miner; it knows the words of `corpus`, others fall into single characters."""
+    count: Counter[str] = Counter()
+    for text in corpus:
+        count.update(set(re.findall(r"\w+|[^\w\s]", text.lower())))
+    words = sorted(count, key=lambda word: (-count[word], word))
+    characters = [chr(code) for code in range(33, 127) if chr(code) not in count]
+    characters += ["##" + chr(code) for code in range(33, 127)]
+    vocabulary = {word: i for i, word in enumerate(["[UNK]", *words, *characters])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    weights = [
+        0.0,
+        *(math.log(len(corpus) / count[word]) for word in words),
+        *([0.5] * len(characters)),
+    ]
+    vectors = np.random.default_rng(seed).standard_normal((len(vocabulary), _MINER_WIDTH))
+    vectors *= np.array(weights)[:, None] / np.linalg.norm(vectors, axis=1, keepdims=True)
+    static = folder / "0_StaticEmbedding"
+    _save(static / "model.safetensors", {"embedding.weight": vectors.astype(np.float32)})
+    tokenizer.save(str(static / "tokenizer.json"))
+    _write_modules(folder, ["StaticEmbedding", "Normalize"], first_in_root=False)
+
+
+def _t5_tokenizer(corpus: Sequence[str]) -> Tokenizer:
+    """A T5 tokenizer (Unigram) over pieces that byte-pair encoding finds.
+
+    The Unigram trainer sums in threads and is not repeatable to the bit; byte-pair merges are,
+    and the pieces' counts give the Unigram scores.
+    """
+    learner = Tokenizer(models.BPE(unk_token="<unk>"))
+    learner.pre_tokenizer = _metaspace()
+    alphabet = [chr(code) for code in range(33, 127)] + ["▁"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=_VOCABULARY,
+        special_tokens=_SPECIAL,
+        initial_alphabet=alphabet,
+        min_frequency=2,
+        show_progress=False,
+    )
+    learner.train_from_iterator(corpus, trainer)
+    count: Counter[str] = Counter()
+    for encoding in learner.encode_batch(list(corpus), add_special_tokens=False):
+        count.update(encoding.tokens)
+    learnt = learner.get_vocab()
+    pieces = sorted(learnt.keys() - set(_SPECIAL), key=lambda piece: learnt[piece])
+    total = sum(count.values())
+    scored = [(piece, round(math.log((count[piece] + 0.1) / total), 4)) for piece in pieces]
+    vocabulary = [(token, 0.0) for token in _SPECIAL] + scored
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=2, byte_fallback=False))
+    tokenizer.pre_tokenizer = _metaspace()
+    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    tokenizer.add_special_tokens(_SPECIAL)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
+    )
+    return tokenizer
+
+
+def _metaspace() -> pre_tokenizers.PreTokenizer:
+    spaces = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    return pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), spaces])
+
+
+def _t5_weights(rng: np.random.Generator, vocabulary: int) -> dict[str, npt.NDArray[Any]]:
+    """Random weights with the standard deviations T5 starts from."""
+
+    def normal(rows: int, columns: int, deviation: float) -> npt.NDArray[Any]:
+        return rng.standard_normal((rows, columns)) * deviation
+
+    wide = _WIDTH**-0.5
+    weights = {"shared.weight": normal(vocabulary, _WIDTH, 1.0)}
+    for layer in range(_LAYERS):
+        block = f"encoder.block.{layer}.layer"
+        attention = f"{block}.0.SelfAttention"
+        weights[f"{attention}.q.weight"] = normal(_WIDTH, _WIDTH, wide * (_WIDTH // _HEADS) ** -0.5)
+        for name in "kvo":
+            weights[f"{attention}.{name}.weight"] = normal(_WIDTH, _WIDTH, wide)
+        if layer == 0:
+            bias = normal(_BUCKETS, _HEADS, wide)
+            weights[f"{attention}.relative_attention_bias.weight"] = bias
+        weights[f"{block}.0.layer_norm.weight"] = np.ones(_WIDTH)
+        weights[f"{block}.1.layer_norm.weight"] = np.ones(_WIDTH)
+        weights[f"{block}.1.DenseReluDense.wi.weight"] = normal(_FORWARD, _WIDTH, wide)
+        weights[f"{block}.1.DenseReluDense.wo.weight"] = normal(_WIDTH, _FORWARD, _FORWARD**-0.5)
+    weights["encoder.final_layer_norm.weight"] = np.ones(_WIDTH)
+    return weights
+
+
+def _projection(rng: np.random.Generator) -> npt.NDArray[Any]:
+    """A random projection: it keeps angles in expectation."""
+    return rng.standard_normal((_WIDTH, _WIDTH)) * _WIDTH**-0.5
+
+
+def _save(path: Path, weights: dict[str, npt.NDArray[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
+    save_file(arrays, path, metadata={"format": "pt"})
+
+
+def _write_modules(folder: Path, names: Iterable[str], first_in_root: bool = True) -> None:
+    modules = [
+        {
+            "idx": i,
+            "name": str(i),
+            "path": "" if first_in_root and i == 0 else f"{i}_{name}",
+            "type": f"sentence_transformers.models.{name}",
+        }
+        for i, name in enumerate(names)
+    ]
+    for module in modules:
+        (folder / str(module["path"])).mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "modules.json", modules)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n")

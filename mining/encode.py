@@ -1,0 +1,147 @@
+"""Texts to unit vectors with a sentence-transformers model."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from sentence_transformers import SentenceTransformer
+from transformers import PreTrainedTokenizerBase
+
+from artifacts.encoder import Vectors
+from artifacts.errors import DatasetError, InputError
+from mining.device import resolve_device
+from mining.options import EncoderOptions, Precision
+
+_DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_COUNTED_AT_ONCE = 1024  # texts; bounds the token lists that are held to count them
+
+_loading = threading.Lock()
+
+
+def load_encoder(model: str | Path, options: EncoderOptions) -> SentenceEncoder:
+    """The encoder of a local folder or Hub name, loaded once a process for all its threads.
+
+    A folder whose files have changed since is loaded again. Raises InputError as SentenceEncoder.
+    """
+    with _loading:
+        return _load(str(model), options, _state_of(Path(model)))
+
+
+class SentenceEncoder:
+    """artifacts.encoder.Encode by a sentence-transformers model, static embeddings included.
+
+    `device` and `precision` are what is really used, for the record. Threads may share one.
+    Raises InputError for a model that cannot be loaded and for T5 in fp16, which overflows.
+    """
+
+    def __init__(self, model: str | Path, options: EncoderOptions) -> None:
+        self.name = str(model)
+        self.device = resolve_device(options.device)
+        self.precision: Precision = options.precision
+        if options.precision == "fp16" and self.device.type == "cpu":
+            self.precision = "fp32"
+        self._options = options
+        self._lock = threading.Lock()  # fast tokenizers refuse to be used by two threads at once
+        self._model = _open(self.name, self.device)
+        _refuse_overflow(self._model, self.name, options.precision)
+        _limit_tokens(self._model, options.max_tokens)
+        self._model.to(_DTYPE[self.precision])
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        """fp32 [len(texts), dim] in the caller's order, each row of length 1.
+
+        A text that has no token is a row of zeros: it is similar to nothing. Raises DatasetError
+        naming the text whose vector is not finite.
+        """
+        distinct = list(dict.fromkeys(texts))
+        vectors = np.zeros((len(distinct), self._model.get_embedding_dimension() or 0), np.float32)
+        for batch in self._batches(distinct):
+            vectors[batch] = self._encode([distinct[i] for i in batch])
+        place = {text: i for i, text in enumerate(distinct)}
+        return vectors[[place[text] for text in texts]]
+
+    def _encode(self, texts: list[str]) -> Vectors:
+        with self._lock:
+            raw = self._model.encode(
+                texts,
+                batch_size=len(texts),
+                prompt=self._options.prompt,
+                convert_to_tensor=True,
+                show_progress_bar=False,
+            )
+        vectors = raw.to("cpu", torch.float64).numpy()
+        for text, finite in zip(texts, np.isfinite(vectors).all(axis=1), strict=True):
+            if not finite:
+                raise DatasetError(
+                    f"encoder {self.name} at {self.precision}: the vector of the text "
+                    f"{text[:80]!r} is not finite; precision fp32 may hold it"
+                )
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+
+    def _batches(self, texts: list[str]) -> Iterator[list[int]]:
+        """Longest first, each batch no larger than the token budget once padded."""
+        tokens = self._token_counts(texts)
+        order = sorted(range(len(texts)), key=lambda i: (-tokens[i], i))
+        start = 0
+        while start < len(order):
+            size = max(1, self._options.batch_tokens // max(1, tokens[order[start]]))
+            yield order[start : start + size]
+            start += size
+
+    def _token_counts(self, texts: list[str]) -> list[int]:
+        tokenizer = self._model.tokenizer
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            # Static embeddings: nothing is padded, a rough count will do.
+            return [len(text) // 4 + 1 for text in texts]
+        counts: list[int] = []
+        for start in range(0, len(texts), _COUNTED_AT_ONCE):
+            part = [self._options.prompt + text for text in texts[start : start + _COUNTED_AT_ONCE]]
+            with self._lock:
+                ids = tokenizer(part, truncation=True, return_attention_mask=False)["input_ids"]
+            counts.extend(len(tokens) for tokens in ids)
+        return counts
+
+
+@functools.lru_cache(maxsize=2)
+def _load(model: str, options: EncoderOptions, state: tuple[object, ...]) -> SentenceEncoder:
+    return SentenceEncoder(model, options)
+
+
+def _state_of(folder: Path) -> tuple[object, ...]:
+    """Name, size and time of each file; empty for a Hub name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    stats = [(path, path.stat()) for path in files]
+    return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
+def _open(name: str, device: torch.device) -> SentenceTransformer:
+    try:
+        return SentenceTransformer(name, device=str(device))
+    except (OSError, ValueError, SafetensorError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"encoder {name!r}: neither a sentence-transformers folder nor a model that the Hub "
+            f"gives from here ({first_line})"
+        ) from error
+
+
+def _refuse_overflow(model: SentenceTransformer, name: str, precision: Precision) -> None:
+    kind = getattr(model.config, "model_type", "")
+    if precision == "fp16" and "t5" in kind:
+        raise InputError(f"encoder {name!r} is a T5, which overflows in fp16; use fp32 or bf16")
+
+
+def _limit_tokens(model: SentenceTransformer, max_tokens: int | None) -> None:
+    if max_tokens is None:
+        return
+    if isinstance(model.tokenizer, PreTrainedTokenizerBase):
+        model.max_seq_length = min(max_tokens, model.max_seq_length or max_tokens)
+    else:
+        model.tokenizer.enable_truncation(max_tokens)

@@ -1,0 +1,1 @@
+"""Prefect tasks: retries, concurrency, states and UI artifacts around the rooms' functions."""

@@ -1,0 +1,99 @@
+"""The stages of build-medi as Prefect tasks, one task run a stage and dataset.
+
+The store is the only cache (NO_CACHE): a task that finds its artifact made meanwhile ends in a
+completed state named "Cached". Fetching alone is retried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, State
+from prefect.tasks import exponential_backoff
+
+from artifacts.errors import DatasetError
+from artifacts.keys import Spec
+from artifacts.location import Location
+from artifacts.publish import Entry, write_folder
+from artifacts.store import Artifact, Store
+from medi_sources.fetch import FetchError
+from tasks import stages, ui
+from tasks.steps import Setting, Step
+
+
+def _network_trouble(task: Any, run: Any, state: State[Any]) -> bool:
+    """Retry what another attempt can mend; a broken file or record stays broken."""
+    return isinstance(state.result(raise_on_failure=False), FetchError)
+
+
+@task(
+    name="fetch",
+    task_run_name="fetch: {spec.dataset}",
+    tags=["fetch"],
+    cache_policy=NO_CACHE,
+    retries=4,
+    retry_delay_seconds=exponential_backoff(backoff_factor=2),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=_network_trouble,
+)
+def fetch(
+    spec: Spec, location: Location, store: Store, mirror: Path | None
+) -> State[Any] | dict[str, Any]:
+    return report(stages.fetch(spec, location, store, mirror))
+
+
+@task(
+    name="pairs", task_run_name="pairs: {step.dataset}", tags=["pairs"], cache_policy=NO_CACHE
+)
+def pairs(step: Step, setting: Setting) -> State[Any] | dict[str, Any]:
+    return report(stages.pairs(step, setting))
+
+
+@task(name="mine", task_run_name="mine: {step.dataset}", tags=["mine"], cache_policy=NO_CACHE)
+def mine(step: Step, setting: Setting) -> State[Any] | dict[str, Any]:
+    return report(stages.mine(step, setting))
+
+
+@task(
+    name="shards", task_run_name="shards: {step.dataset}", tags=["shards"], cache_policy=NO_CACHE
+)
+def shards(
+    step: Step, setting: Setting, chain: Mapping[str, Spec]
+) -> State[Any] | dict[str, Any]:
+    """Also shows the dataset's table in the UI; `chain` has the specs of all its stages."""
+    made = stages.shards(step, setting)
+    found = {stage: setting.store.find(spec) for stage, spec in chain.items()}
+    ui.show_dataset(step.dataset, {s: a for s, a in found.items() if a is not None})
+    return report(made)
+
+
+@task(name="publish", tags=["publish"], cache_policy=NO_CACHE)
+def publish(
+    spec: Spec, entries: Sequence[Entry], build: Mapping[str, Any], setting: Setting
+) -> State[Any] | dict[str, Any]:
+    made = setting.store.build(spec, lambda folder: write_folder(folder, entries, build))
+    return report(made)
+
+
+def report(made: tuple[Artifact, bool]) -> State[Any] | dict[str, Any]:
+    """What a task returns: where its artifact is; state "Cached" where it was there already."""
+    artifact, built = made
+    reference = {"key": artifact.manifest.key, "folder": str(artifact.folder)}
+    if not built:
+        return Completed(name="Cached", message=f"found {artifact.folder}", data=reference)
+    return reference
+
+
+def failure(future: PrefectFuture[Any]) -> str | None:
+    """Wait for a task; the words of its error on one line, None where it did its work."""
+    future.wait()
+    if future.state.is_completed():
+        return None
+    error = future.state.result(raise_on_failure=False)
+    kind = "" if isinstance(error, DatasetError) else f"{type(error).__name__}: "
+    return " ".join(f"{kind}{error}".split())

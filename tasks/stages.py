@@ -1,0 +1,134 @@
+"""The four stages of one dataset: read the upstream artifact, call the room, write the files."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from artifacts.keys import Spec
+from artifacts.location import Location
+from artifacts.models import ModelRef
+from artifacts.shards import medi_table, read_table, write_shards, write_table
+from artifacts.store import Artifact, Store
+from medi_sources.fetch import fetch as fetch_files
+from medi_sources.fetch import local_names
+from medi_sources.pairs import PairsOptions, build_pairs
+from medi_sources.records import Source
+from mining.encode import SentenceEncoder, load_encoder
+from mining.mine import mine as mine_pairs
+from mining.options import EncoderOptions
+from tasks.config import BuildConfig
+from tasks.steps import Setting, Step
+
+# One model at a time on this machine: it uses every core, or the whole GPU.
+device = threading.Semaphore(1)
+
+
+@contextmanager
+def encoder_on_device(model: ModelRef, options: EncoderOptions) -> Iterator[SentenceEncoder]:
+    """The loaded encoder, for this thread alone."""
+    with device:
+        yield load_encoder(str(model.folder), options)
+
+
+def fetch(
+    spec: Spec, location: Location, store: Store, mirror: Path | None
+) -> tuple[Artifact, bool]:
+    """The files of a location, of a source or of an evaluation task."""
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        fetch_files(location, folder, mirror)
+        return {"files": len(location.files)}
+
+    return store.build(spec, make)
+
+
+def pairs(step: Step, setting: Setting) -> tuple[Artifact, bool]:
+    config = setting.config
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        raw = step.read(setting.store)
+        files = [raw.file(name) for name in local_names(step.source.location)]
+        options = pairs_options(step.source, config)
+        if step.source.reader.layout == "superni":
+            with encoder_on_device(setting.superni_encoder, config.encoding) as encode:
+                result = build_pairs(step.source, files, options, encode)
+        else:
+            result = build_pairs(step.source, files, options, None)
+        write_table(result.pairs, folder / "pairs.parquet")
+        write_table(result.dropped, folder / "dropped.parquet")
+        return result.counts
+
+    return setting.store.build(step.spec, make, environment_of(config.encoding.device, config.encoding.precision))
+
+
+def mine(step: Step, setting: Setting) -> tuple[Artifact, bool]:
+    config = setting.config
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        table = read_table(step.read(setting.store).file("pairs.parquet"))
+        with encoder_on_device(setting.encoder, config.encoding) as encode:
+            result = mine_pairs(table, step.source.symmetric, encode, config.mining)
+            tokens = {
+                side: _spread(encode.token_lengths(result.table.column(side).to_pylist()))
+                for side in ("query", "pos")
+            }
+        write_table(result.table, folder / "mined.parquet")
+        write_table(result.dropped, folder / "dropped.parquet")
+        return {**result.counts, "tokens": tokens}
+
+    return setting.store.build(step.spec, make, environment_of(config.encoding.device, config.encoding.precision))
+
+
+def shards(step: Step, setting: Setting) -> tuple[Artifact, bool]:
+    def make(folder: Path) -> Mapping[str, Any]:
+        mined = read_table(step.read(setting.store).file("mined.parquet"))
+        table = medi_table(mined, step.dataset, *step.instructions)
+        count = write_shards(table, folder, setting.config.shards)
+        return {"rows": table.num_rows, "shards": count}
+
+    return setting.store.build(step.spec, make)
+
+
+def pairs_options(source: Source, config: BuildConfig) -> PairsOptions:
+    """The record's cap, or the profile's where that is lower."""
+    return PairsOptions(
+        seed=config.seed,
+        cap=min(source.rows, config.max_rows or source.rows),
+        cleaning=config.cleaning,
+        superni_negatives=config.mining.negatives,
+    )
+
+
+def sample_rows(artifact: Artifact, n: int) -> list[dict[str, Any]]:
+    """The first `n` published rows of a shards artifact."""
+    table: pa.Table = read_table(artifact.files[0])
+    return table.slice(0, n).to_pylist()
+
+
+def environment_of(device: str, precision: str) -> dict[str, str]:
+    """What else than the inputs the numbers may depend on."""
+    packages = ("torch", "sentence-transformers", "transformers", "deepspeed", "mteb", "pyarrow")
+    return {
+        "device": device,
+        "precision": precision,
+        "machine": platform.machine(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def _spread(lengths: npt.NDArray[np.int64]) -> dict[str, float]:
+    if not len(lengths):
+        return {}
+    middle, high = np.percentile(lengths, [50, 95])
+    return {"mean": round(float(lengths.mean()), 1), "p50": float(middle), "p95": float(high),
+            "max": int(lengths.max())}  # fmt: skip

@@ -1,0 +1,65 @@
+"""A step: one stage of one dataset, with all it needs to run. Keys and paths pass, never data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifacts.keys import Spec
+from artifacts.models import ModelRef
+from artifacts.store import Artifact, Store
+from evaluation.records import EvalTask
+from medi_sources.records import Source
+from tasks.config import BuildConfig
+
+STAGES = ("fetch", "pairs", "mine", "shards")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all steps of one build share."""
+
+    store: Store
+    mirror: Path | None
+    config: BuildConfig
+    encoder: ModelRef
+    superni_encoder: ModelRef
+
+
+@dataclass(frozen=True)
+class Step:
+    """`upstream` is the artifact the step reads (None: it fetches).
+
+    `problem` is why it must run; None where its own artifact is whole.
+    """
+
+    spec: Spec
+    source: Source
+    instructions: tuple[str, str]
+    upstream: Spec | None
+    problem: str | None
+
+    @property
+    def dataset(self) -> str:
+        return self.spec.dataset
+
+    @property
+    def stage(self) -> str:
+        return self.spec.stage
+
+    def read(self, store: Store) -> Artifact:
+        """The upstream artifact; LookupError where there is none."""
+        if self.upstream is None:
+            raise LookupError(f"{self.spec} reads no artifact")
+        return store.get(self.upstream)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score to get: a task, a model, and the specs of its data and its result."""
+
+    task: EvalTask
+    label: str  # "before" or "after"
+    model: ModelRef
+    data: Spec
+    result: Spec

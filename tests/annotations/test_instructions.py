@@ -1,0 +1,213 @@
+"""Annotations: reading what people write, rendering it, and finding faults of wording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annotations.lint import MAX_WORDS, lint
+from annotations.load import load_all, load_annotation
+from annotations.render import instructions
+from annotations.schema import Annotation, Side
+from artifacts.errors import InputError
+from medi_sources.catalog import load_catalog
+
+
+def side(**changes: object) -> Side:
+    fields: dict[str, object] = {
+        "domain": "Atlantis",
+        "text_type": "logbook entry",
+        "objective": "finding the voyage it tells of",
+        "tag": "Logbook query",
+        "simple": "Atlantis logbook",
+        "paraphrases": ("Represent the entry by its voyage", "Represent this log for retrieval"),
+    }
+    return Side.model_validate({**fields, **changes})
+
+
+def other_side(**changes: object) -> Side:
+    return side(**{"text_type": "voyage", "objective": None, "tag": "Logbook document", **changes})
+
+
+LOGBOOK = Annotation(dataset="logbook", query=side(), document=other_side())
+PLAIN = """\
+dataset: logbook
+query:
+  text_type: logbook entry
+  tag: Logbook
+  simple: logbook
+  paraphrases: [Represent the entry, Represent this log]
+"""
+
+
+def written(folder: Path, text: str, name: str = "logbook") -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_detailed_is_the_unified_template() -> None:
+    assert instructions(LOGBOOK) == (
+        "Represent the Atlantis logbook entry for finding the voyage it tells of: ",
+        "Represent the Atlantis voyage: ",
+    )
+
+
+def test_levels_and_paraphrases_are_the_texts_as_written() -> None:
+    assert instructions(LOGBOOK, "none") == ("", "")
+    assert instructions(LOGBOOK, "tag") == ("Logbook query: ", "Logbook document: ")
+    assert instructions(LOGBOOK, "simple") == ("Atlantis logbook: ",) * 2
+    assert instructions(LOGBOOK, paraphrase=1) == ("Represent this log for retrieval: ",) * 2
+
+
+def test_symmetric_dataset_has_one_instruction_on_both_sides() -> None:
+    query, document = instructions(Annotation(dataset="logbook", query=side()))
+    assert query == document
+
+
+WORD = st.text("abcdefgh", min_size=1)
+
+
+@given(WORD, WORD | st.none(), WORD | st.none(), st.sampled_from(["tag", "simple", "detailed"]))
+def test_every_instruction_ends_in_colon_and_one_space(text_type, domain, objective, level) -> None:
+    annotation = Annotation(
+        dataset="x", query=side(text_type=text_type, domain=domain, objective=objective)
+    )
+    for text in instructions(annotation, level):
+        assert text.endswith(": ") and not text.endswith((":: ", " : "))
+        assert "  " not in text
+
+
+@pytest.mark.parametrize("level, paraphrase", [("detailed", 2), ("detailed", -1), ("tag", 0)])
+def test_paraphrase_that_does_not_exist_is_refused(level, paraphrase) -> None:
+    with pytest.raises(InputError, match="paraphrases are 0 and 1"):
+        instructions(LOGBOOK, level, paraphrase)
+
+
+@pytest.mark.parametrize(
+    "changes, level, field",
+    [
+        ({"text_type": " "}, "detailed", "query.text_type"),
+        ({"tag": ""}, "tag", "query.tag"),
+        ({"simple": ""}, "simple", "query.simple"),
+    ],
+)
+def test_empty_field_never_becomes_an_instruction(changes, level, field) -> None:
+    annotation = Annotation(dataset="logbook", query=side(**changes))
+    with pytest.raises(InputError, match=f"logbook: field {field} is empty"):
+        instructions(annotation, level)
+
+
+def test_annotation_is_read_from_its_file(tmp_path: Path) -> None:
+    written(tmp_path, PLAIN)
+    assert instructions(load_annotation("logbook", tmp_path))[0] == "Represent the logbook entry: "
+
+
+def test_missing_annotation_says_which_file_to_write(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"dataset logbook has no annotation: write .*logbook\.yaml"
+    ):
+        load_annotation("logbook", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            PLAIN.replace("simple:", "simpel:"),
+            r"logbook\.yaml: field query\.simple: Field required",
+        ),
+        (PLAIN + "documents: {}\n", r"logbook\.yaml: field documents: no such field"),
+        (PLAIN.replace(", Represent this log", ""), r"field query\.paraphrases\.1"),
+        (PLAIN.replace("dataset: logbook", "dataset: lockbook"), "file name says logbook"),
+        (PLAIN.replace("  tag", "tag:\n tag"), r"line \d+ not valid YAML"),
+        ("a: &a [x, x]\nb: [*a, *a]\n", r"line 1 anchors and aliases"),
+        ("[" * 50 + "]" * 50, "nested deeper"),
+        ("x: " + "y" * 70_000, "larger than"),
+        ("d: 2022-13-45\n", "not valid YAML"),
+        ("", "field the record"),
+    ],
+)
+def test_bad_file_is_one_line_naming_the_fault(tmp_path: Path, text: str, message: str) -> None:
+    written(tmp_path, text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_annotation("logbook", tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "logbook.yaml" in str(caught.value)
+
+
+def test_file_that_is_not_utf8_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "logbook.yaml").write_bytes(b"dataset: \xff\n")
+    with pytest.raises(InputError, match="not UTF-8"):
+        load_annotation("logbook", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes, fault",
+    [
+        ({"tag": ""}, "query.tag: left empty"),
+        ({"domain": "  "}, "query.domain: left empty"),
+        ({"objective": "finding  voyages"}, "query (detailed): space at an end, or two in a row"),
+        ({"simple": "logbook "}, "query.simple: space at an end, or two in a row"),
+        ({"tag": "Logbook:"}, "query.tag: ends in ':'; the ending is added when rendering"),
+        ({"objective": "finding a island"}, "query (detailed): 'a island' should be 'an island'"),
+        ({"objective": "an voyage"}, "query (detailed): 'an voyage' should be 'a voyage'"),
+        ({"objective": "a hour"}, "query (detailed): 'a hour' should be 'an hour'"),
+        ({"objective": "an unique ship"}, "query (detailed): 'an unique' should be 'a unique'"),
+        (
+            {"simple": "sea " * MAX_WORDS + "sea"},
+            f"query.simple: {MAX_WORDS + 1} words, more than {MAX_WORDS}",
+        ),
+    ],
+)
+def test_lint_finds_each_fault_alone(changes, fault) -> None:
+    annotation = Annotation(dataset="logbook", query=side(**changes), document=other_side())
+    assert lint({"logbook": False}, {"logbook": annotation}) == [f"logbook: {fault}"]
+
+
+def test_lint_accepts_right_articles() -> None:
+    objective = "an SQL query, a European user, an unimportant hour, a one-line ISO code, an heir"
+    annotation = Annotation(dataset="logbook", query=side(objective=objective))
+    assert lint({"logbook": True}, {"logbook": annotation}) == []
+
+
+def test_lint_finds_annotation_without_dataset() -> None:
+    assert lint({}, {"logbook": LOGBOOK}) == ["logbook: no such dataset in the catalog"]
+
+
+def test_lint_finds_document_part_that_does_not_fit_the_dataset() -> None:
+    assert lint({"logbook": True}, {"logbook": LOGBOOK}) == [
+        "logbook: document: the dataset is symmetric: leave document out"
+    ]
+    alone = Annotation(dataset="logbook", query=side())
+    assert lint({"logbook": False}, {"logbook": alone}) == [
+        "logbook: document: the dataset is asymmetric: add document"
+    ]
+
+
+def test_lint_finds_two_datasets_with_one_instruction() -> None:
+    twin = Annotation(
+        dataset="twin",
+        query=side(tag="Twin", paraphrases=("Represent a twin", "Represent the twin")),
+        document=other_side(),
+    )
+    (fault,) = lint({"logbook": False, "twin": False}, {"logbook": LOGBOOK, "twin": twin})
+    assert fault.startswith("twin: same instruction as logbook: 'Represent the Atlantis logbook")
+
+
+def test_committed_annotations_have_no_faults() -> None:
+    symmetric = {name: source.symmetric for name, source in load_catalog().items()}
+    assert lint(symmetric, load_all()) == []
+
+
+def test_all_datasets_outside_super_ni_and_all_extra_ones_are_annotated() -> None:
+    annotated = load_all()
+    needed = {
+        name
+        for name, source in load_catalog().items()
+        if source.collection == "extra" or source.reader.layout != "superni"
+    }
+    assert needed <= annotated.keys()

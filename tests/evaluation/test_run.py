@@ -1,0 +1,209 @@
+"""End to end: mteb evaluates a model on every layout, and its own loader opens what is written."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mteb.abstasks.sts import AbsTaskSTS
+from mteb.cache import ResultCache
+from mteb.results import TaskResult
+from mteb.types import PromptType
+from sentence_transformers import SentenceTransformer
+
+from artifacts.errors import DatasetError, InputError
+from artifacts.models import ModelRef
+from evaluation.model import load_encoder, result_name
+from evaluation.records import EvaluationOptions, EvalTask
+from evaluation.run import evaluate_task, main_scores, merge_results
+from evaluation.tasks import build_task
+
+OPTIONS = EvaluationOptions(device="cpu")
+# What the model's vectors make of the invented data: it separates the three topics.
+LEAST = {
+    "stsb_csv": 0.8,
+    "sts_tsv": 0.8,
+    "label_lines": 0.8,
+    "newsgroups_tar": 0.99,
+    "squad": 0.99,
+    "billboard": 0.8,
+}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("evaluation asked for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("layout", LEAST)
+def test_a_task_is_scored_and_written_as_mteb_writes(
+    layout: str,
+    tmp_path: Path,
+    data: dict[str, list[Path]],
+    word_model: ModelRef,
+    eval_task: Callable[..., EvalTask],
+) -> None:
+    task = eval_task(layout)
+    result = evaluate_task(task, data[layout], word_model, tmp_path / "a", OPTIONS)
+    assert LEAST[layout] <= result["score"] <= 1.0
+
+    path = tmp_path / f"a/results/local__word-model/{word_model.key}/{task.name}.json"
+    written = TaskResult.from_disk(path)
+    assert written.dataset_revision == "r1"
+    assert written.get_score() == pytest.approx(result["score"], abs=1e-6)
+    assert main_scores(tmp_path / "a", word_model) == {task.name: written.get_score()}
+
+    evaluate_task(task, data[layout], word_model, tmp_path / "b", OPTIONS)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+
+def test_merged_results_open_with_mtebs_loader(
+    tmp_path: Path,
+    data: dict[str, list[Path]],
+    word_model: ModelRef,
+    eval_task: Callable[..., EvalTask],
+) -> None:
+    for layout in ("stsb_csv", "billboard"):
+        task = eval_task(layout)
+        evaluate_task(task, data[layout], word_model, tmp_path / layout, OPTIONS)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("kept")
+    merge_results([tmp_path / "stsb_csv", tmp_path / "billboard"], out)
+    once = files_of(out)
+    merge_results([tmp_path / "billboard", tmp_path / "stsb_csv"], out)
+    assert files_of(out) == once
+
+    assert (out / "mine.txt").read_text() == "kept"
+    table = ResultCache(out).load_results().to_dataframe()
+    assert sorted(table["task_name"]) == ["Inventedbillboard", "Inventedstsbcsv"]
+    assert table["local/word-model"].notna().all()
+    settings = out / f"results/local__word-model/{word_model.key}/run_settings.jsonl"
+    assert len([json.loads(line) for line in settings.read_text().splitlines()]) == 2
+
+
+def test_mtebs_own_class_and_name_serve_its_tasks_with_our_data(
+    data: dict[str, list[Path]], eval_task: Callable[..., EvalTask]
+) -> None:
+    built = build_task(eval_task("stsb_csv", name="STSBenchmark"), data["stsb_csv"], OPTIONS)
+    assert isinstance(built, AbsTaskSTS)
+    assert built.metadata.dataset == {"path": "a/b", "revision": "r1"}
+    assert "SemEval" not in built.metadata.description and built.superseded_by is None
+    with pytest.raises(InputError, match="another kind of task"):
+        build_task(eval_task("squad", name="STSBenchmark"), data["squad"], OPTIONS)
+
+
+def test_a_capped_result_says_so_and_keeps_each_questions_paragraph(
+    tmp_path: Path,
+    data: dict[str, list[Path]],
+    word_model: ModelRef,
+    eval_task: Callable[..., EvalTask],
+) -> None:
+    options = OPTIONS.model_copy(update={"max_texts": 3})
+    split = build_task(eval_task("squad"), data["squad"], options).dataset["default"]["test"]
+    assert len(split["queries"]) == 3
+    assert len(split["corpus"]) == 6
+    wanted = {doc for docs in split["relevant_docs"].values() for doc in docs}
+    assert wanted <= set(split["corpus"]["id"])
+
+    evaluate_task(eval_task("stsb_csv"), data["stsb_csv"], word_model, tmp_path / "out", options)
+    (written,) = (tmp_path / "out").rglob("Invented*.json")
+    assert json.loads(written.read_text())["dataset_revision"] == "r1 (at most 3 test rows)"
+
+
+def test_a_test_set_of_one_score_is_an_error_not_a_nan(
+    tmp_path: Path, word_model: ModelRef, eval_task: Callable[..., EvalTask]
+) -> None:
+    path = tmp_path / "sts.csv"
+    path.write_text("wave,tide,3\noven,star,3\nrain,ship,3\n")
+    with pytest.raises(DatasetError, match="Inventedstsbcsv: cosine_spearman is not a number"):
+        evaluate_task(eval_task("stsb_csv"), [path], word_model, tmp_path / "out", OPTIONS)
+    path.write_text("wave,tide,3\n")
+    with pytest.raises(DatasetError, match="1 rows"):
+        evaluate_task(eval_task("stsb_csv"), [path], word_model, tmp_path / "out", OPTIONS)
+
+
+def test_only_an_instruction_model_is_given_instructions(
+    tmp_path: Path,
+    words: dict[str, list[float]],
+    data: dict[str, list[Path]],
+    save_model: Callable[..., ModelRef],
+    eval_task: Callable[..., EvalTask],
+) -> None:
+    task = eval_task(
+        "squad",
+        query_instruction="Represent wave for: ",
+        doc_instruction="Represent oven for: ",
+    )
+    built = build_task(task, data["squad"], OPTIONS)
+    model = save_model(tmp_path / "m", words)
+    plain = SentenceTransformer(str(model.folder), device="cpu")
+
+    def encoded(options: EvaluationOptions, prompt_type: PromptType) -> np.ndarray:
+        from torch.utils.data import DataLoader
+
+        from datasets import Dataset
+
+        encoder = load_encoder(model, task, built.metadata.type, options)
+        texts = DataLoader(Dataset.from_dict({"text": ["star"]}), batch_size=1)
+        vectors = encoder.encode(
+            texts,
+            task_metadata=built.metadata,
+            hf_split="test",
+            hf_subset="default",
+            prompt_type=prompt_type,
+            show_progress_bar=False,
+        )
+        return np.asarray(vectors)[0]
+
+    alone = plain.encode("star")
+    asked = plain.encode("Represent wave for: star")
+    stored = plain.encode("Represent oven for: star")
+    np.testing.assert_allclose(encoded(OPTIONS, PromptType.query), alone, atol=1e-6)
+
+    (model.folder / "medi.json").write_text("{}")
+    np.testing.assert_allclose(encoded(OPTIONS, PromptType.query), asked, atol=1e-6)
+    np.testing.assert_allclose(encoded(OPTIONS, PromptType.document), stored, atol=1e-6)
+    never = OPTIONS.model_copy(update={"instructions": "never"})
+    np.testing.assert_allclose(encoded(never, PromptType.query), alone, atol=1e-6)
+
+
+def test_a_folder_that_is_no_model_is_refused_with_what_is_missing(
+    tmp_path: Path, eval_task: Callable[..., EvalTask]
+) -> None:
+    task = eval_task("stsb_csv")
+    gone = ModelRef("gone", tmp_path / "gone", "k")
+    with pytest.raises(InputError, match="no folder"):
+        load_encoder(gone, task, "STS", OPTIONS)
+    empty = ModelRef("empty", tmp_path, "k")
+    with pytest.raises(InputError, match=r"neither modules\.json nor config\.json"):
+        load_encoder(empty, task, "STS", OPTIONS)
+    (tmp_path / "modules.json").write_text("[{")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_encoder(empty, task, "STS", OPTIONS)
+
+
+def test_results_never_hold_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs" / "my model").mkdir(parents=True)
+    folder = tmp_path / "runs" / "my model"
+    assert result_name(ModelRef(str(folder), folder, "k")) == "local/my_model"
+    assert result_name(ModelRef("owner/model", folder, "k")) == "owner/model"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "m").mkdir()
+    assert result_name(ModelRef("runs/m", tmp_path / "runs/m", "k")) == "local/m"

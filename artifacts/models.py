@@ -66,7 +66,6 @@ def _from_hub(name: str, mirror: Path | None) -> Path:
         ) from error
 
 
-@lru_cache(maxsize=16)
 def _weights_key(folder: Path) -> str:
     """Hash of names and contents of the files that make the model (not its card)."""
     digest = hashlib.sha256()
@@ -74,5 +73,13 @@ def _weights_key(folder: Path) -> str:
         part = path.relative_to(folder)
         hidden = any(piece.startswith(".") for piece in part.parts)
         if path.is_file() and not hidden and path.suffix not in _NO_PART_OF_THE_MODEL:
-            digest.update(f"{part.as_posix()} {sha256_file(path)}\n".encode())
+            stat = path.stat()
+            content = _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
+            digest.update(f"{part.as_posix()} {content}\n".encode())
     return digest.hexdigest()[:24]
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: Path, size: int, modified_ns: int) -> str:
+    """A file is hashed again in this process only when it has changed."""
+    return sha256_file(path)

@@ -7,7 +7,8 @@ shards -> MEDI    the published row: MINED with dataset name and instructions
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -62,7 +63,7 @@ MEDI = pa.schema(
 )
 
 
-def to_released(row: dict[str, Any]) -> dict[str, Any]:
+def to_released(row: Mapping[str, Any]) -> dict[str, Any]:
     """One MEDI row as the released file writes it: one negative, instruction beside each text."""
     return {
         "query": [row["query_instruction"], row["query"]],
@@ -72,8 +73,11 @@ def to_released(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def from_released(released: dict[str, Any], row_id: int) -> dict[str, Any]:
-    """A released row as a MEDI row. What the released layout never had (scores) is null."""
+def from_released(
+    released: Mapping[str, Any], row_id: int, negatives: Literal["native", "mined"]
+) -> dict[str, Any]:
+    """A released row as a MEDI row. That layout tells neither scores nor where its negative is
+    from: scores are null, `negatives` is the caller's word."""
     return {
         "dataset": released["task_name"],
         "row_id": row_id,
@@ -84,5 +88,5 @@ def from_released(released: dict[str, Any], row_id: int) -> dict[str, Any]:
         "neg": [released["neg"][1]],
         "pos_score": None,
         "neg_score": None,
-        "negatives": "native",
+        "negatives": negatives,
     }

@@ -1,19 +1,22 @@
-"""A model folder as mteb's encoder: device and precision, its task's instruction, its name."""
+"""A model folder as mteb's encoder: device and precision, its task's instruction, its name.
+
+torch and mteb take seconds to import, and planning needs no more than a name: they are imported
+where a model is loaded.
+"""
 
 from __future__ import annotations
 
 import re
 import warnings
 from pathlib import Path
-from typing import Any
-
-import torch
-from mteb.models import SentenceTransformerEncoderWrapper
-from sentence_transformers import SentenceTransformer
+from typing import TYPE_CHECKING, Any
 
 from artifacts.errors import InputError
 from artifacts.models import ModelRef
-from evaluation.records import EvaluationOptions, EvalTask
+from evaluation.records import EvalTask, EvaluationOptions
+
+if TYPE_CHECKING:
+    from mteb.models import SentenceTransformerEncoderWrapper
 
 INSTRUCTION_MODEL = "medi.json"  # what training leaves in the folder of a model it made
 
@@ -40,9 +43,13 @@ def load_encoder(
     """mteb's wrapper around the model, prompted for `task` (of mteb's type `task_type`).
 
     An instruction model is given the task's instructions; any other keeps the prompts that its own
-    folder declares, if any. Weights of 16 bits are computed with in float32 on a CPU.
+    folder declares, if any. All are computed with in float32, whatever they are stored in: in 16
+    bits close scores become equal, differently on each kind of device.
     Raises InputError for a folder that holds no such model.
     """
+    import torch
+    from mteb.models import SentenceTransformerEncoderWrapper
+
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -75,12 +82,15 @@ def _load(model: ModelRef, device: str) -> Any:
             f"model {model.name!r}: {model.folder} holds neither modules.json nor config.json: "
             "give a sentence-transformers folder"
         )
+    import torch
+    from sentence_transformers import SentenceTransformer
+
     try:
         loaded = SentenceTransformer(
             str(model.folder),
             device=device,
             local_files_only=True,
-            model_kwargs={"dtype": torch.float32} if device == "cpu" else {},
+            model_kwargs={"dtype": torch.float32},
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -89,4 +99,4 @@ def _load(model: ModelRef, device: str) -> Any:
             f"folder ({first})"
         ) from error
     # model_kwargs speak to the transformer alone; a Dense behind it may be of 16 bits as well.
-    return loaded.float() if device == "cpu" else loaded
+    return loaded.float()

@@ -30,7 +30,8 @@ def plot_scores(rows: Sequence[ScoreRow], format: str = "svg") -> bytes:
     axes.tick_params(left=False)
     axes.plot([], [], "o", color="white", markeredgecolor=_BEFORE, label="before")
     axes.plot([], [], "o", color=_AFTER, label="after")
-    figure.legend(loc="outside upper right", ncols=2, frameon=False)
+    axes.plot([], [], "o", color=_WORSE, label="after, lower than before")
+    figure.legend(loc="outside upper right", ncols=3, frameon=False)
     picture = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if format == "svg" else {"Software": None}
     with matplotlib.rc_context({"svg.hashsalt": "medi"}):

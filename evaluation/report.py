@@ -22,6 +22,7 @@ from evaluation.scores import (
     scores_json,
 )
 
+_SVG = "data:image/svg+xml;base64,"
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff;
        max-width: 60rem; margin: 2.5rem auto; padding: 0 1.25rem; }
@@ -89,7 +90,7 @@ def _page(
             f"<style>{_STYLE}</style>\n</head>\n<body>",
             f"<h1>Evaluation of {escape(models[-1].name)}</h1>",
             f'<p class="quiet">{_summary(rows, average, options)}</p>',
-            f'<img src="data:image/svg+xml;base64,{picture}" alt="Scores before and after, by task">',
+            f'<img alt="Scores by task, before and after" src="{_SVG}{picture}">',
             "<h2>Scores</h2>",
             _task_table(rows),
             "<h2>By category</h2>",
@@ -117,16 +118,14 @@ def _summary(rows: Sequence[ScoreRow], average: Average, options: EvaluationOpti
 
 
 def _task_table(rows: Sequence[ScoreRow]) -> str:
-    body = [
-        [escape(row.task.name), escape(row.task.category), escape(row.metric)] for row in rows
-    ]
+    body = [[escape(row.task.name), escape(row.task.category), escape(row.metric)] for row in rows]
     return _table(["task", "category", "metric"], body, rows)
 
 
 def _category_table(categories: Sequence[Average], average: Average) -> str:
-    parts = [*categories, average]
-    body = [[escape(part.name), str(part.count)] for part in parts]
-    return _table(["category", "tasks"], body, parts, mean=True) + (
+    body = [[escape(part.name), str(part.count)] for part in categories]
+    body.append([escape(f"{average.name} ({average.count})"), ""])
+    return _table(["category", "tasks"], body, [*categories, average], mean=True) + (
         '<p class="quiet">The last line is the unweighted mean of the categories above it, as the '
         "paper takes it. It compares with the paper's Avg only where all 70 tasks are there.</p>"
     )
@@ -135,7 +134,7 @@ def _category_table(categories: Sequence[Average], average: Average) -> str:
 def _table(
     heads: Sequence[str],
     body: Sequence[Sequence[str]],
-    parts: Sequence[ScoreRow] | Sequence[Average],
+    parts: Sequence[ScoreRow | Average],
     mean: bool = False,
 ) -> str:
     """Cells of `body`, then before, after and difference of the part of the same position."""

@@ -3,24 +3,22 @@
 `<out>/results/<model>/<revision>/<Task>.json` is a TaskResult, beside it model_meta.json and
 run_settings.jsonl; `mteb.ResultCache(out).load_results()` opens it. What changes from run to run
 (times, dates) is left out, so that equal inputs give equal bytes.
+
+mteb takes seconds to import, and planning needs no more than VERSION: it is imported where it runs.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mteb
-from mteb.cache import ResultCache
-from mteb.results import TaskResult
-
-from artifacts.errors import DatasetError, InputError
+from artifacts.errors import DatasetError
 from artifacts.models import ModelRef
 from evaluation.model import load_encoder, result_name
-from evaluation.records import EvaluationOptions, EvalTask
-from evaluation.tasks import build_task
+from evaluation.records import EvalTask, EvaluationOptions
 
 VERSION = 1
 _SETTINGS = "run_settings.jsonl"
@@ -38,6 +36,11 @@ def evaluate_task(
     `files` are the local copies of `task.location.files`, in that order. Raises DatasetError for
     data that are not what the record says, InputError for a folder that holds no model.
     """
+    import mteb
+    from mteb.cache import ResultCache
+
+    from evaluation.tasks import build_task
+
     built = build_task(task, files, options)
     encoder = load_encoder(model, task, built.metadata.type, options)
     cache = ResultCache(out)
@@ -68,21 +71,28 @@ def merge_results(folders: Sequence[Path], out: Path) -> None:
 
     Other files in `out` stay; a result of the same model, revision and task is replaced.
     """
-    settings: dict[Path, set[str]] = {}
     for folder in folders:
         for path in sorted((folder / "results").glob("*/*/*")):
             target = out / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
             if path.name == _SETTINGS:
-                settings.setdefault(target, set()).update(path.read_text("utf-8").splitlines())
+                merged = _settings(target) | _settings(path)
+                lines = [f"{merged[task]}\n" for task in sorted(merged)]
+                target.write_text("".join(lines), encoding="utf-8")
             else:
-                target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(path.read_bytes())
-    for target, lines in settings.items():
-        target.write_text("".join(f"{line}\n" for line in sorted(lines)), encoding="utf-8")
+
+
+def _settings(path: Path) -> dict[str, str]:
+    """Task -> its line of run_settings.jsonl (one, since our tasks have one split)."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return {json.loads(line)["task"]: line for line in lines}
 
 
 def main_scores(out: Path, model: ModelRef) -> dict[str, float]:
     """Task -> main score of `model` among the results in `out`, by task name."""
+    from mteb.results import TaskResult
+
     folder = out / "results" / result_name(model).replace("/", "__") / model.key
     results = [
         TaskResult.from_disk(path)

@@ -23,7 +23,7 @@ from artifacts.errors import DatasetError, InputError
 from artifacts.location import WebFiles
 from evaluation import layouts
 from evaluation.billboard import AbsTaskBillboard
-from evaluation.records import EvaluationOptions, EvalTask, Layout
+from evaluation.records import EvalTask, EvaluationOptions, Layout
 
 Row = TypeVar("Row")
 

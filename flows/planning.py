@@ -23,6 +23,8 @@ from tasks.sample import mirror_of
 from tasks.stages import pairs_options
 from tasks.steps import Setting, Step
 
+_NO_CHANGE_OF_RESULT = {"memory_mib", "device"}  # of mining: its search is exact on any
+
 
 @dataclass(frozen=True)
 class BuildPlan:
@@ -153,7 +155,7 @@ def _chain(source: Source, setting: Setting) -> dict[str, Step]:
     add("pairs", PAIRS_VERSION, pairs)
     mine = {
         "encoder": [setting.encoder.key, encoding],
-        "options": config.mining.model_dump(mode="json"),
+        "options": config.mining.model_dump(mode="json", exclude=_NO_CHANGE_OF_RESULT),
         "symmetric": source.symmetric,
     }
     add("mine", MINE_VERSION, mine)

@@ -133,13 +133,14 @@ def run_evaluate(
 
 
 def run_demo(out: Path, store: str) -> int:
-    """build -> train -> evaluate on the sample; says where each result is."""
+    """build -> train -> evaluate on the sample, on one server; says where each result is."""
     medi, model, results = str(out / "medi"), str(out / "model"), str(out / "results")
-    return (
-        run_build("sample", None, medi, None, store, {})
-        or run_train(medi, model, "sample", None, None, store, {})
-        or run_evaluate(model, results, None, "sample", None, None, store, {})
-    )
+    with prefect_server():
+        return (
+            run_build("sample", None, medi, None, store, {})
+            or run_train(medi, model, "sample", None, None, store, {})
+            or run_evaluate(model, results, None, "sample", None, None, store, {})
+        )
 
 
 def run_gc(profiles: Sequence[str], days: float, mirror: str | None, store: str) -> int:
@@ -171,6 +172,6 @@ def _on_server(run: Callable[[], Any]) -> int:
 
 def _send_logs() -> None:
     """Prefect sends logs behind the run; a server stopped before they arrive would lose them."""
-    from prefect.logging.handlers import APILogHandler
+    from prefect.logging.handlers import APILogWorker
 
-    APILogHandler.flush()
+    APILogWorker.drain_all(timeout=30)

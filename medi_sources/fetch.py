@@ -88,14 +88,14 @@ def _at_hand(
 def _from_hub(location: HubFiles, file: str, *, ask_hub: bool) -> Path | None:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    where = {"repo_id": location.repository, "filename": file, "repo_type": "dataset"}
-    cached = try_to_load_from_cache(**where, revision=location.revision)
+    repository, revision = location.repository, location.revision
+    cached = try_to_load_from_cache(repository, file, revision=revision, repo_type="dataset")
     if isinstance(cached, str):
         return Path(cached)
     if not ask_hub:
         return None
     try:
-        return Path(hf_hub_download(**where, revision=location.revision))
+        return Path(hf_hub_download(repository, file, revision=revision, repo_type="dataset"))
     except Exception as error:  # the Hub client raises many kinds; all mean: not this time
         raise FetchError(f"{location.url(file)}: {type(error).__name__}: {error}") from error
 

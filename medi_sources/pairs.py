@@ -56,9 +56,9 @@ def build_pairs(
 ) -> PairsResult:
     """Read, clean, join what has the same query, and keep a seeded sample of at most `cap`.
 
-    The sample is of distinct queries and depends on seed and texts only, not on their order, so
-    memory is bounded by the cap, whatever the size of the files. `encode` is used for Super-NI
-    only, where pairs are sought among all instances of the task and sampled afterwards.
+    The sample is of distinct queries, drawn by the seed and the query's text; only what is taken
+    is held, whatever the size of the files. `encode` is used for Super-NI only, where pairs are
+    sought among all instances of the task and sampled afterwards.
 
     Raises DatasetError where a file cannot be read, more than `max_drop_share` of the rows are
     bad, or no row is left.
@@ -103,7 +103,9 @@ def _sampled_rows(
     for item in items:
         if item.is_set:
             item = _two_first(item, options.seed)
-        sample.add(replace(item, negatives=item.negatives[: options.native_negatives]))
+        if len(item.negatives) > options.native_negatives:
+            item = replace(item, negatives=item.negatives[: options.native_negatives])
+        sample.add(item)
     return [_row(query) for query in sample.finish()]
 
 

@@ -47,7 +47,7 @@ class SentenceEncoder:
         if options.precision == "fp16" and self.device.type == "cpu":
             self.precision = "fp32"
         self._options = options
-        self._lock = threading.Lock()  # fast tokenizers refuse to be used by two threads at once
+        self._lock = threading.Lock()  # a tokenizer's padding is state that its threads share
         self._model = _open(self.name, self.device)
         _refuse_overflow(self._model, self.name, options.precision)
         _limit_tokens(self._model, options.max_tokens)
@@ -87,7 +87,7 @@ class SentenceEncoder:
 
     def _batches(self, texts: list[str]) -> Iterator[list[int]]:
         """Longest first, each batch no larger than the token budget once padded."""
-        tokens = self._token_counts(texts)
+        tokens = self.token_lengths(texts)
         order = sorted(range(len(texts)), key=lambda i: (-tokens[i], i))
         start = 0
         while start < len(order):
@@ -95,18 +95,21 @@ class SentenceEncoder:
             yield order[start : start + size]
             start += size
 
-    def _token_counts(self, texts: list[str]) -> list[int]:
-        tokenizer = self._model.tokenizer
-        if not isinstance(tokenizer, PreTrainedTokenizerBase):
-            # Static embeddings: nothing is padded, a rough count will do.
-            return [len(text) // 4 + 1 for text in texts]
-        counts: list[int] = []
+    def token_lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of prompt and text, special ones and truncation included."""
+        lengths: list[int] = []
         for start in range(0, len(texts), _COUNTED_AT_ONCE):
             part = [self._options.prompt + text for text in texts[start : start + _COUNTED_AT_ONCE]]
             with self._lock:
-                ids = tokenizer(part, truncation=True, return_attention_mask=False)["input_ids"]
-            counts.extend(len(tokens) for tokens in ids)
-        return counts
+                lengths.extend(self._count(part))
+        return lengths
+
+    def _count(self, texts: list[str]) -> list[int]:
+        tokenizer = self._model.tokenizer
+        if isinstance(tokenizer, PreTrainedTokenizerBase):
+            ids = tokenizer(texts, truncation=True, return_attention_mask=False)["input_ids"]
+            return [len(tokens) for tokens in ids]
+        return [len(encoding.ids) for encoding in tokenizer.encode_batch(texts)]
 
 
 @functools.lru_cache(maxsize=2)

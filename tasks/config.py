@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from annotations.render import Level
 from artifacts.shards import ShardOptions
 from evaluation.records import EvaluationOptions
 from medi_sources.clean import CleaningOptions
@@ -30,7 +31,7 @@ class BuildConfig(_Frozen):
     cleaning: CleaningOptions = CleaningOptions()
     mining: MiningOptions = MiningOptions()
     shards: ShardOptions = ShardOptions()
-    detail: Literal["tag", "simple", "detailed"] = "detailed"  # of the instructions
+    detail: Level = "detailed"  # of the instructions
     workers: int = Field(default=4, gt=0)  # tasks at once; models and GPUs are used one at a time
 
 

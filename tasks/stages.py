@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from artifacts.keys import Spec
@@ -23,6 +22,7 @@ from medi_sources.fetch import fetch as fetch_files
 from medi_sources.fetch import local_names
 from medi_sources.pairs import PairsOptions, build_pairs
 from medi_sources.records import Source
+from mining.device import resolve_device
 from mining.encode import SentenceEncoder, load_encoder
 from mining.mine import mine as mine_pairs
 from mining.options import EncoderOptions
@@ -68,7 +68,7 @@ def pairs(step: Step, setting: Setting) -> tuple[Artifact, bool]:
         write_table(result.dropped, folder / "dropped.parquet")
         return result.counts
 
-    return setting.store.build(step.spec, make, environment_of(config.encoding.device, config.encoding.precision))
+    return setting.store.build(step.spec, make, _environment(config))
 
 
 def mine(step: Step, setting: Setting) -> tuple[Artifact, bool]:
@@ -86,7 +86,7 @@ def mine(step: Step, setting: Setting) -> tuple[Artifact, bool]:
         write_table(result.dropped, folder / "dropped.parquet")
         return {**result.counts, "tokens": tokens}
 
-    return setting.store.build(step.spec, make, environment_of(config.encoding.device, config.encoding.precision))
+    return setting.store.build(step.spec, make, _environment(config))
 
 
 def shards(step: Step, setting: Setting) -> tuple[Artifact, bool]:
@@ -126,9 +126,12 @@ def environment_of(device: str, precision: str) -> dict[str, str]:
     }
 
 
-def _spread(lengths: npt.NDArray[np.int64]) -> dict[str, float]:
-    if not len(lengths):
-        return {}
+def _environment(config: BuildConfig) -> dict[str, str]:
+    return environment_of(resolve_device(config.encoding.device).type, config.encoding.precision)
+
+
+def _spread(counts: Sequence[int]) -> dict[str, float]:
+    lengths = np.asarray(counts)
     middle, high = np.percentile(lengths, [50, 95])
     return {"mean": round(float(lengths.mean()), 1), "p50": float(middle), "p95": float(high),
             "max": int(lengths.max())}  # fmt: skip

@@ -42,7 +42,7 @@ def train(
         job = TrainingJob(
             medi=medi,
             encoder=str(encoder.folder),
-            encoder_name=encoder.name,
+            called=encoder.name,
             out=folder / "model",
             work=store.root / ".runs" / spec.key,
             options=options,

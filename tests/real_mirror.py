@@ -16,8 +16,7 @@ lies in the mirror at `<host>/<repository>/<path>`, as artifacts.location reads 
     github.com/brmson/dataset-sts/data/sts/semeval-sts/<year>/<source>.test.tsv
     github.com/architrathore/QueClassifier/data/train_5500.label
     github.com/IndarF/data-6-materials-student/project/project_final/datasets/emotion.csv
-    github.com/vaishnavivisweswaraiah/IR_TextMining/mini_newsgroups.tar.gz  (repackaged: upstream
-        has the same messages as single files)
+    archive.ics.uci.edu/ml/machine-learning-databases/20newsgroups-mld/mini_newsgroups.tar.gz
     github.com/xlang-ai/instructor-embedding/evaluation/text_evaluation/data/<set>/*.jsonl
     github.com/embeddings-benchmark/mteb/PromptRetrieval/data/<task>_{train,eval}.json
     huggingface.co/sentence-transformers/all-MiniLM-L6-v2/  (a whole model folder)
@@ -52,7 +51,7 @@ LAYOUT = (
         "emotion.csv",
         "github.com/IndarF/data-6-materials-student/project/project_final/datasets",
     ),
-    ("eval/newsgroups", "*.tar.gz", "github.com/vaishnavivisweswaraiah/IR_TextMining"),
+    ("eval/newsgroups", "*.tar.gz", "archive.ics.uci.edu/ml/machine-learning-databases/20newsgroups-mld"),
     (
         "eval/billboard",
         "*/*.jsonl",

@@ -12,6 +12,11 @@ from sentence_transformers import SentenceTransformer
 from training.data import manifest_key
 from training.options import TrainingJob
 
+# For encode_query and encode_document; only these two names are prompts to every library.
+_PROMPTS = {
+    "query": "Represent the question for retrieving supporting documents: ",
+    "document": "Represent the document for retrieval: ",
+}
 _CARD = """---
 library_name: sentence-transformers
 pipeline_tag: sentence-similarity
@@ -31,13 +36,13 @@ Trained by `medi` on MEDI, after "One Embedder, Any Task: Instruction-Finetuned 
 from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer(FOLDER)
-instruction = {instruction}
-model.encode("a text", prompt=instruction)
+model.encode("a text", prompt="Represent the science title for clustering: ")
+model.encode_query("a question"), model.encode_document("a passage")
 ```
 
-The instruction's tokens are attended to and left out of the mean. Instructions end in ": ", in
-training and in use. `config_sentence_transformers.json` holds those of the training data as
-prompts, `<dataset>_query` and `<dataset>_document`.
+The instruction's tokens are attended to and left out of the mean. Write one for your task and end
+it in ": ", as in training; `medi.json` holds those of every training dataset. `encode_query` and
+`encode_document` use general ones.
 
 | setting | value |
 |---|---|
@@ -55,28 +60,27 @@ def export(
     """Writes `job.out` whole or not at all. Same weights and job, same bytes."""
     partial = job.partial
     shutil.rmtree(partial, ignore_errors=True)
-    parts.prompts = prompts_of(rows)
+    for weight in parts.parameters():
+        weight.data = weight.data.clone()  # ZeRO leaves them as windows of one buffer
+    parts.prompts = dict(_PROMPTS)
     parts.save_pretrained(str(partial), create_model_card=False)
     record = {
-        "base_encoder": job.encoder,
+        "base_encoder": job.called or job.encoder,
         "medi": manifest_key(job.medi),
         "options": job.options.model_dump(mode="json"),
         "steps": job.options.steps,
         "loss_last": loss_last,
+        "instructions": instructions_of(rows),
     }
     (partial / "medi.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (partial / "README.md").write_text(_card(job, rows, parts, loss_last), encoding="utf-8")
     partial.rename(job.out)
 
 
-def prompts_of(rows: dict[str, pa.Table]) -> dict[str, str]:
-    """`<dataset>_query` and `<dataset>_document` -> instruction, of each dataset's first row."""
-    prompts = {}
-    for name, table in rows.items():
-        for (first,) in [table.slice(0, 1).to_pylist()] if table.num_rows else []:
-            prompts[f"{name}_query"] = first["query_instruction"]
-            prompts[f"{name}_document"] = first["doc_instruction"]
-    return prompts
+def instructions_of(rows: dict[str, pa.Table]) -> dict[str, list[str]]:
+    """Dataset -> its instructions for query and document."""
+    first = {name: table.slice(0, 1).to_pylist() for name, table in rows.items()}
+    return {n: [r[0]["query_instruction"], r[0]["doc_instruction"]] for n, r in first.items() if r}
 
 
 def _card(
@@ -84,7 +88,7 @@ def _card(
 ) -> str:
     options = job.options
     settings: dict[str, Any] = {
-        "starting encoder": job.encoder,
+        "starting encoder": job.called or job.encoder,
         "data": f"{sum(t.num_rows for t in rows.values())} rows of {len(rows)} datasets",
         "steps": options.steps,
         "rows a device and step": f"at most {options.batch_rows}",
@@ -99,5 +103,4 @@ def _card(
         "loss of the last step": f"{loss_last:.4f}",
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
-    instruction = next(iter(prompts_of(rows).values()))
-    return _CARD.format(instruction=json.dumps(instruction), settings=table)
+    return _CARD.format(settings=table)

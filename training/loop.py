@@ -82,10 +82,11 @@ def _train_step(
     q_BD, p_BD, n_MD = (engine(*batch.to(engine.device)) for batch in batches)
     n_BND = n_MD.view(len(q_BD), options.negatives, -1)
     loss = released_loss(q_BD, p_BD, n_BND, options.temperature)
-    if not torch.isfinite(loss):
-        return float(loss), math.nan
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        return value, math.nan
     engine.backward(loss)
-    return float(loss.detach()), apply_step(engine)
+    return value, apply_step(engine)
 
 
 def _where(step: int, dataset: str, row_ids: list[int], loss: float, norm: float) -> str:

@@ -40,6 +40,7 @@ class TrainingJob(BaseModel):
 
     medi     a published MEDI folder
     encoder  the starting encoder: a sentence-transformers folder or a Hub name
+    called   what medi.json and the card call it, where `encoder` is a path of this machine
     out      the folder the model is exported to; must not exist, or be empty
     work     the folder for job.json, log.jsonl and train.log
     """
@@ -48,6 +49,7 @@ class TrainingJob(BaseModel):
 
     medi: Path
     encoder: str = Field(min_length=1)
+    called: str | None = None
     out: Path
     work: Path
     options: TrainingOptions = TrainingOptions()

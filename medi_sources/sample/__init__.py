@@ -28,7 +28,8 @@ from medi_sources.sample.tasks import (
 )
 from medi_sources.sample.world import World, make_worlds
 
-_HELD_OUT = 24  # entities a kind
+_TRAIN = 150  # entities a kind: so many that names are not worth learning by heart
+_HELD_OUT = 24
 _ELSEWHERE = 200
 _SETS = ("jsonl_set", "parallel_lines")
 _HUB = Path("huggingface.co", "medi")
@@ -46,7 +47,7 @@ def write_sample(sources: Sequence[Source], folder: Path, seed: int = 0, rows: i
     answers say the same with the same output, and "label" is the output (null: free answers).
     Raises InputError for sources that share a file but not its kind of text.
     """
-    world, held_out, elsewhere = make_worlds(seed, (max(40, rows), _HELD_OUT, _ELSEWHERE))
+    world, held_out, elsewhere = make_worlds(seed, (max(_TRAIN, rows), _HELD_OUT, _ELSEWHERE))
     mirror, truth = folder / "mirror", folder / "truth"
     contents: dict[str, bytes] = {}
     truth.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ from medi_sources.sample import texts
 from medi_sources.sample.world import World
 
 _SPECIAL = ["<pad>", "</s>", "<unk>"]  # T5's ids: 0, 1, 2
-_VOCABULARY = 4096
+_VOCABULARY = 2048  # so few that names are split into syllables
 _WIDTH, _HEADS, _LAYERS, _FORWARD, _BUCKETS = 128, 4, 2, 512, 32
 _MINER_WIDTH = 256
 _PROMPTS = (
@@ -62,17 +62,15 @@ def world_text(world: World, seed: int) -> list[str]:
 
 
 def world_sentences(world: World) -> list[str]:
-    """Every fact of the world in all its phrasings, every scene once."""
-    told = [
-        say(fact, phrasing)
-        for facts in world.facts.values()
-        for fact in facts
-        for phrasing in range(3)
-        for say in (texts.ask, texts.sentence)
-    ]
-    rng = Random(0)
+    """A question and a statement of every fact, and every scene."""
+    facts = [fact for told in world.facts.values() for fact in told]
     scenes = [scene for name in world.names["animal"] for scene in world.scenes(name)]
-    return told + [texts.caption(scene, i, rng).text for i, scene in enumerate(scenes)]
+    rng = Random(0)
+    return [
+        *(texts.ask(fact, rng.randrange(3)) for fact in facts),
+        *(texts.sentence(fact, rng.randrange(3)) for fact in facts),
+        *(texts.caption(scene, rng.randrange(texts.PHRASINGS), rng).text for scene in scenes),
+    ]
 
 
 def write_encoder(folder: Path, corpus: Sequence[str], seed: int) -> None:
@@ -160,7 +158,8 @@ def _t5_tokenizer(corpus: Sequence[str]) -> Tokenizer:
     and the pieces' counts give the Unigram scores.
     """
     learner = Tokenizer(models.BPE(unk_token="<unk>"))
-    learner.pre_tokenizer = _metaspace()
+    apart = [_metaspace(), pre_tokenizers.Punctuation()]  # no piece of letters and punctuation
+    learner.pre_tokenizer = pre_tokenizers.Sequence(apart)
     alphabet = [chr(code) for code in range(33, 127)] + ["▁"]
     trainer = trainers.BpeTrainer(
         vocab_size=_VOCABULARY,
@@ -210,10 +209,11 @@ def _t5_weights(rng: np.random.Generator, vocabulary: int) -> dict[str, npt.NDAr
         if layer == 0:
             bias = normal(_BUCKETS, _HEADS, wide)
             weights[f"{attention}.relative_attention_bias.weight"] = bias
+        forward = f"{block}.1.DenseReluDense"
+        weights[f"{forward}.wi.weight"] = normal(_FORWARD, _WIDTH, wide)
+        weights[f"{forward}.wo.weight"] = normal(_WIDTH, _FORWARD, _FORWARD**-0.5)
         weights[f"{block}.0.layer_norm.weight"] = np.ones(_WIDTH)
         weights[f"{block}.1.layer_norm.weight"] = np.ones(_WIDTH)
-        weights[f"{block}.1.DenseReluDense.wi.weight"] = normal(_FORWARD, _WIDTH, wide)
-        weights[f"{block}.1.DenseReluDense.wo.weight"] = normal(_WIDTH, _FORWARD, _FORWARD**-0.5)
     weights["encoder.final_layer_norm.weight"] = np.ones(_WIDTH)
     return weights
 

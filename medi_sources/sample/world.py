@@ -14,9 +14,10 @@ from medi_sources.sample.relations import RELATIONS, VALUES, Relation
 
 KINDS = tuple(dict.fromkeys(relation.kind for relation in RELATIONS))
 
-_ONSETS = (*"bcdfghjklmnprstvwyz", "br", "dr", "fl", "gr", "pr", "qu", "sk", "sl", "st", "th", "tr")
-_VOWELS = (*"aeiou", "ae", "ei", "ou")
-_CODAS = ("", "", "l", "m", "n", "r", "rn", "s", "sk", "v", "x")
+# Few syllables, so that a name held out is put together of what other names have shown.
+_ONSETS = (*"bdfgklmprstv", "br", "dr", "sk", "st", "th")
+_VOWELS = (*"aeiou", "ei")
+_CODAS = ("", "l", "n", "r")
 _ENDINGS = {
     "town": "burg ham mere stead wick ford",
     "country": "ia land stan onia",
@@ -149,10 +150,11 @@ def _name(rng: Random, kind: str, taken: set[str]) -> str:
 def _word(rng: Random, kind: str, taken: set[str]) -> str:
     endings = _ENDINGS[kind].split()
     while True:
-        syllables = [
-            rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(2)
-        ]
-        word = "".join(syllables) + rng.choice(endings)
+        stem = "".join(
+            rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
+            for _ in range(rng.choice((1, 2, 2)))
+        )
+        word = stem + rng.choice(endings)
         if word not in taken:
             taken.add(word)
             return word

@@ -100,7 +100,9 @@ def data(tmp_path: Path, words: dict[str, list[float]]) -> dict[str, list[Path]]
     files = {
         "stsb_csv": ["".join(f'"{a}, a",{b},{score}\n' for a, b, score in pairs)],
         "sts_tsv": ["".join(f"{score}\t{a}\t{b}\n" for a, b, score in pairs) + "\twave\tstar\n"],
-        "label_lines": ["".join(f"T{topic[a]}:x {a} {b}\n" for a in names for b in names[::5])],
+        "label_lines": [
+            "".join(f"T{topic[a]}:x {a} {a} {a} {b}\n" for a in names for b in names[::5])
+        ],
         "squad": [json.dumps(squad([(f"{a} of what", f"{a} and {a}") for a in names]))],
         "billboard": [
             "".join(

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifacts.models import ModelRef
 from evaluation.billboard import largest_cosines
-from evaluation.records import EvaluationOptions, EvalTask
+from evaluation.records import EvalTask, EvaluationOptions
 from evaluation.run import evaluate_task
 
 
@@ -24,6 +24,7 @@ def test_the_nearest_reference_counts_and_length_does_not() -> None:
     assert scores == pytest.approx([math.sqrt(0.5), -1.0, 1.0], abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.floats(-1, 1, width=32)] * 3), min_size=3, max_size=6))
 def test_one_more_reference_never_lowers_a_score(vectors: list[tuple[float, ...]]) -> None:
     matrix = np.array(vectors, dtype=np.float32)

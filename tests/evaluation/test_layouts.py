@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifacts.errors import DatasetError
@@ -71,6 +71,7 @@ ROWS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(ROWS, st.data())
 def test_a_split_leaves_nothing_out_and_depends_on_no_order(
     rows: list[Labelled], data: st.DataObject

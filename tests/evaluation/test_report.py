@@ -11,7 +11,7 @@ import pytest
 
 from artifacts.models import ModelRef
 from evaluation.plot import plot_scores
-from evaluation.records import EvaluationOptions, EvalTask
+from evaluation.records import EvalTask, EvaluationOptions
 from evaluation.report import write_report
 from evaluation.scores import ScoreRow, averages, scores_table
 

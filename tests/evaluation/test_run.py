@@ -19,15 +19,16 @@ from sentence_transformers import SentenceTransformer
 from artifacts.errors import DatasetError, InputError
 from artifacts.models import ModelRef
 from evaluation.model import load_encoder, result_name
-from evaluation.records import EvaluationOptions, EvalTask
+from evaluation.records import EvalTask, EvaluationOptions
 from evaluation.run import evaluate_task, main_scores, merge_results
 from evaluation.tasks import build_task
 
 OPTIONS = EvaluationOptions(device="cpu")
-# What the model's vectors make of the invented data: it separates the three topics.
+# The model separates the three topics of the invented data. (Gold scores of two values, one in six
+# the higher, allow a Spearman correlation of 0.645 and no more.)
 LEAST = {
-    "stsb_csv": 0.8,
-    "sts_tsv": 0.8,
+    "stsb_csv": 0.64,
+    "sts_tsv": 0.64,
     "label_lines": 0.8,
     "newsgroups_tar": 0.99,
     "squad": 0.99,
@@ -85,10 +86,11 @@ def test_merged_results_open_with_mtebs_loader(
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("kept")
-    merge_results([tmp_path / "stsb_csv", tmp_path / "billboard"], out)
-    once = files_of(out)
+    merge_results([tmp_path / "stsb_csv"], out)
+    merge_results([tmp_path / "billboard"], out)  # as a later evaluation of other tasks does
+    later = files_of(out)
     merge_results([tmp_path / "billboard", tmp_path / "stsb_csv"], out)
-    assert files_of(out) == once
+    assert files_of(out) == later
 
     assert (out / "mine.txt").read_text() == "kept"
     table = ResultCache(out).load_results().to_dataframe()
@@ -156,9 +158,8 @@ def test_only_an_instruction_model_is_given_instructions(
     plain = SentenceTransformer(str(model.folder), device="cpu")
 
     def encoded(options: EvaluationOptions, prompt_type: PromptType) -> np.ndarray:
-        from torch.utils.data import DataLoader
-
         from datasets import Dataset
+        from torch.utils.data import DataLoader
 
         encoder = load_encoder(model, task, built.metadata.type, options)
         texts = DataLoader(Dataset.from_dict({"text": ["star"]}), batch_size=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -204,25 +204,34 @@ def test_no_texts_no_vectors(folder: str, request: pytest.FixtureRequest) -> Non
     assert SentenceEncoder(request.getfixturevalue(folder), on_cpu())([]).shape == (0, dim)
 
 
-def test_threads_share_one_model(bert_folder: Path) -> None:
-    """One model a thread would not fit a GPU, and fast tokenizers fail when threads collide."""
-    texts = sentences(60)
+def test_threads_share_one_model_in_turns(
+    bert_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One model a thread would not fit a GPU, and a tokenizer's padding is shared state."""
+    texts = sentences(40)
     expected = SentenceEncoder(bert_folder, on_cpu(batch_tokens=64))(texts)
-    encoders: list[SentenceEncoder] = []
-    differences: list[float] = []
+    inside: list[int] = []
+    crowds: list[int] = []
+    encode = SentenceTransformer.encode
 
-    def work() -> None:
+    def spy(self: SentenceTransformer, *args: Any, **fields: Any) -> Any:
+        inside.append(1)
+        crowds.append(len(inside))
+        vectors = encode(self, *args, **fields)
+        inside.pop()
+        return vectors
+
+    monkeypatch.setattr(SentenceTransformer, "encode", spy)
+
+    def work(_: int) -> tuple[SentenceEncoder, float]:
         encoder = load_encoder(bert_folder, on_cpu(batch_tokens=64))
-        encoders.append(encoder)
-        differences.append(float(np.abs(encoder(texts) - expected).max()))
+        return encoder, float(np.abs(encoder(texts) - expected).max())
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(encoders) == 4 and len({id(encoder) for encoder in encoders}) == 1
-    assert max(differences) < 2e-6
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(work, range(4)))
+    assert len({id(encoder) for encoder, _ in done}) == 1
+    assert max(difference for _, difference in done) < 2e-6
+    assert max(crowds) == 1
 
 
 def test_new_weights_in_an_old_folder_are_loaded(tmp_path: Path) -> None:

@@ -29,10 +29,11 @@ def _questions(count: int) -> pa.Table:
         for article in articles
         for paragraph in article["paragraphs"]
         for qa in paragraph["qas"]
-    ][:count]
+    ]
+    spread = pairs[:: len(pairs) // count][:count]
     rows = [
         {"row_id": i, "query": query, "pos": pos, "known_pos": [pos], "neg": [], "negatives": None}
-        for i, (query, pos) in enumerate(pairs)
+        for i, (query, pos) in enumerate(spread)
     ]
     return pa.Table.from_pylist(rows, schema=PAIRS)
 

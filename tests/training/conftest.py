@@ -162,6 +162,7 @@ def job(tmp_path: Path, medi: Path, tiny_t5: str) -> Callable[..., TrainingJob]:
         return TrainingJob(
             medi=given.pop("medi", medi),
             encoder=given.pop("encoder", tiny_t5),
+            called=given.pop("called", None),
             out=tmp_path / name / "model",
             work=tmp_path / name / "work",
             options=TrainingOptions(**{**options, "device": "cpu", **given}),

@@ -71,7 +71,7 @@ def test_two_processes_train_one_model(job: Job, plain_weights: Plain) -> None:
 
 def test_killed_from_outside_leaves_no_process(job: Job, tmp_path: Path) -> None:
     """kill -9 of the flow's process, in the middle of a training."""
-    endless = job(steps=1_000_000, processes=2)
+    endless = job(steps=20_000)
     (tmp_path / "endless.json").write_text(endless.model_dump_json())
     code = """if True:
         import os, pathlib, psutil, signal, sys
@@ -93,11 +93,14 @@ def test_killed_from_outside_leaves_no_process(job: Job, tmp_path: Path) -> None
     )
     assert started.returncode == -signal.SIGKILL
     pids = [int(pid) for pid in started.stdout.split()]
-    assert len(pids) >= 4  # launcher, its child, two devices
+    assert len(pids) >= 3  # launcher, its child, the device
     left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
     running = [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     _, alive = psutil.wait_procs(running, timeout=60)
-    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+    survivors = [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+    for process in survivors:
+        process.kill()
+    assert survivors == []
 
 
 def test_interrupted_leaves_no_process(job: Job) -> None:
@@ -109,7 +112,7 @@ def test_interrupted_leaves_no_process(job: Job) -> None:
     signal.setitimer(signal.ITIMER_REAL, 1.0)
     try:
         with pytest.raises(KeyboardInterrupt):
-            train(job(steps=1_000_000), lambda record: None)
+            train(job(steps=20_000), lambda record: None)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)

@@ -1,0 +1,173 @@
+"""The store: what is not whole is never taken for an artifact, and no key is built twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artifacts.errors import InputError
+from artifacts.keys import Spec, canonical_json
+from artifacts.store import MANIFEST, Store
+
+SPEC = Spec("pairs", "toy", 1, {"cap": 3}, {"fetch": "abc"})
+
+
+def write_two(folder: Path) -> Mapping[str, Any]:
+    (folder / "a.txt").write_text("alpha")
+    (folder / "deep").mkdir()
+    (folder / "deep" / "b.txt").write_text("beta")
+    return {"rows": 2}
+
+
+def refuse(folder: Path) -> Mapping[str, Any]:
+    raise AssertionError("built although it was there")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def test_second_build_finds_the_first(store: Store) -> None:
+    made, built = store.build(SPEC, write_two)
+    found, again = store.build(SPEC, refuse)
+    assert (built, again) == (True, False)
+    assert found.folder == made.folder == store.root / "pairs" / "toy" / SPEC.key
+    assert found.file("deep/b.txt").read_text() == "beta"
+    assert found.manifest.counts == {"rows": 2}
+
+
+def test_two_builds_are_the_same_bytes(tmp_path: Path) -> None:
+    folders = [Store(tmp_path / name).build(SPEC, write_two)[0].folder for name in "ab"]
+    for name in ("a.txt", "deep/b.txt", MANIFEST):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+def test_failure_leaves_no_artifact(store: Store) -> None:
+    def half(folder: Path) -> Mapping[str, Any]:
+        write_two(folder)
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        store.build(SPEC, half)
+    assert store.find(SPEC) is None
+    assert list(store.artifacts()) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda folder: (folder / "a.txt").unlink(), "a.txt is missing"),
+        (lambda folder: (folder / "a.txt").write_text("alp"), "a.txt has 3 bytes instead of 5"),
+        (lambda folder: (folder / "a.txt").write_text("alphA"), "a.txt has changed"),
+        (lambda folder: (folder / MANIFEST).unlink(), "manifest.json is missing"),
+        (lambda folder: (folder / MANIFEST).write_text("{"), "manifest.json cannot be read"),
+    ],
+)
+def test_damage_is_seen_and_mended(store: Store, damage: Any, problem: str) -> None:
+    artifact, _ = store.build(SPEC, write_two)
+    damage(artifact.folder)
+    assert store.problem(SPEC) == problem
+    mended, built = store.build(SPEC, write_two)
+    assert built and store.problem(SPEC) is None
+    assert mended.file("a.txt").read_text() == "alpha"
+
+
+def test_touched_but_unchanged_file_is_kept(store: Store) -> None:
+    artifact, _ = store.build(SPEC, write_two)
+    artifact.file("a.txt").write_text("alpha")
+    assert store.problem(SPEC) is None
+
+
+def test_verify_hashes_what_no_stat_shows(store: Store) -> None:
+    artifact, _ = store.build(SPEC, write_two)
+    path = artifact.file("a.txt")
+    sealed = path.stat()
+    path.write_text("alphA")
+    os.utime(path, ns=(sealed.st_atime_ns, sealed.st_mtime_ns))
+    assert store.verify() == [(artifact.folder, "a.txt has changed")]
+
+
+def test_plan_tells_never_built_from_changed(store: Store) -> None:
+    assert store.problem(SPEC) == "never built"
+    store.build(SPEC, write_two)
+    assert store.problem(Spec("pairs", "toy", 2, {"cap": 3})) == "inputs changed"
+
+
+def _count_builds(root: Path, log: Path) -> None:
+    def make(folder: Path) -> Mapping[str, Any]:
+        with log.open("a") as file:
+            file.write("built\n")
+        return write_two(folder)
+
+    Store(root).build(SPEC, make)
+
+
+def test_builders_at_once_build_once(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    fork = multiprocessing.get_context("fork")
+    workers = [fork.Process(target=_count_builds, args=(tmp_path / "s", log)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert log.read_text() == "built\n"
+
+
+def _die_half_way(root: Path) -> None:
+    def make(folder: Path) -> Mapping[str, Any]:
+        write_two(folder)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return {}
+
+    Store(root).build(SPEC, make)
+
+
+def test_killed_builder_leaves_neither_artifact_nor_lock(store: Store) -> None:
+    worker = multiprocessing.get_context("fork").Process(target=_die_half_way, args=(store.root,))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == -signal.SIGKILL
+    _, built = store.build(SPEC, write_two)
+    assert built
+
+
+def test_garbage_is_what_nothing_keeps(store: Store) -> None:
+    kept, _ = store.build(SPEC, write_two)
+    other = Spec("pairs", "toy", 1, {"cap": 4})
+    store.build(other, write_two)
+    (store.root / ".tmp" / "left-by-a-killed-run").mkdir(parents=True)
+    assert store.collect_garbage(frozenset({SPEC.key}), older_than_s=3600) == []
+    assert len(store.collect_garbage(frozenset({SPEC.key}), older_than_s=-1)) == 2
+    assert list(store.artifacts()) == [kept.folder]
+
+
+def test_store_in_a_bucket_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match="s3://bucket.*local folder"):
+        Store.open("s3://bucket/medi")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.dictionaries(st.text(), JSON))
+def test_key_does_not_depend_on_the_order_of_fields(params: dict[str, Any]) -> None:
+    backwards = dict(reversed(list(params.items())))
+    assert Spec("mine", "x", 1, params).key == Spec("mine", "x", 1, backwards).key
+
+
+@pytest.mark.parametrize("value", [{1, 2}, float("nan")])
+def test_values_without_one_spelling_are_refused(value: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        canonical_json({"x": value})

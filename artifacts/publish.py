@@ -1,10 +1,10 @@
 """The dataset folder: card, manifest, ledger and statistics, beside the Parquet shards.
 
-    DIR/README.md          card; `datasets.load_dataset(DIR)` reads its configs
-    DIR/manifest.json      the build: keys, environment, sha256 of each shard
-    DIR/ledger.csv         a line per dataset: rows, drops, licence, origin
-    DIR/statistics.json    counts of every stage of every dataset
-    DIR/data/<dataset>/train-00000-of-0000N.parquet
+DIR/README.md          card; `datasets.load_dataset(DIR)` reads its configs
+DIR/manifest.json      the build: keys, environment, sha256 of each shard
+DIR/ledger.csv         a line per dataset: rows, drops, licence, origin
+DIR/statistics.json    counts of every stage of every dataset
+DIR/data/<dataset>/train-00000-of-0000N.parquet
 """
 
 from __future__ import annotations

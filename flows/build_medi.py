@@ -14,23 +14,23 @@ from queue import SimpleQueue
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
-from prefect.states import Completed, Failed, State
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.states import Completed, Failed
 
 from artifacts.publish import deliver_build, require_deliverable
 from artifacts.store import Store
 from flows.planning import BuildPlan, plan_build, require_sources
 from flows.profiles import DEFAULT_STORE, get_profile, override
 from flows.progress import Steps
+from flows.runner import pool
 from tasks import build as tasks
 from tasks import ui
 from tasks.build import failure
 from tasks.steps import STAGES, Step
 
 
-
-@flow(name="build-medi", task_runner=ThreadPoolTaskRunner(max_workers=4))
+@flow(name="build-medi", task_runner=pool(4))
 def build_medi(
     profile: str = "sample",
     only: list[str] | None = None,

@@ -1,7 +1,7 @@
 """evaluate-embedder: a model on evaluation tasks, beside the encoder it was trained from.
 
-    every task:  fetch -> evaluate (before), evaluate (after)     (only what is not in the store)
-    then:        results in mteb's layout, scores.json, report.html
+every task:  fetch -> evaluate (before), evaluate (after)     (only what is not in the store)
+then:        results in mteb's layout, scores.json, report.html
 """
 
 from __future__ import annotations
@@ -9,20 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
-from prefect.states import Completed, Failed, State
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
 from flows.planning_models import EvaluationPlan, plan_evaluation
 from flows.profiles import DEFAULT_STORE
 from flows.progress import Steps
 from flows.results import write_results
+from flows.runner import pool
 from tasks import build as tasks
 from tasks import ui
 from tasks.build import failure
 from tasks.evaluate import evaluate
 
 
-@flow(name="evaluate-embedder", task_runner=ThreadPoolTaskRunner(max_workers=2))
+@flow(name="evaluate-embedder", task_runner=pool(2))
 def evaluate_embedder(
     model: str,
     out: str,

@@ -12,6 +12,7 @@ from artifacts import publish, shards
 from artifacts.keys import Spec
 from artifacts.location import Location
 from artifacts.models import resolve_model
+from artifacts.publish import Entry
 from artifacts.store import Store
 from medi_sources import fetch
 from medi_sources.catalog import load_catalog, select
@@ -81,15 +82,15 @@ class BuildPlan:
             "failed": dict(failed),
         }
 
-    def entries(self) -> list[publish.Entry]:
+    def entries(self) -> list[Entry]:
         """What publishing reads; LookupError where an artifact is not in the store."""
         return [self._entry(name) for name in self.chains]
 
-    def _entry(self, name: str) -> publish.Entry:
+    def _entry(self, name: str) -> Entry:
         chain = self.chains[name]
         found = {stage: self.setting.store.get(step.spec) for stage, step in chain.items()}
         record = chain["shards"].source.model_dump(mode="json")
-        return publish.Entry(name, record, chain["shards"].instructions, found)
+        return Entry(name, record, chain["shards"].instructions, found)
 
 
 def plan_build(

@@ -121,16 +121,16 @@ def plan_evaluation(
 def _score(
     task: EvalTask, label: str, model: ModelRef, config: EvaluateConfig, profile: Profile
 ) -> Score:
-    data = fetch_spec(
-        f"eval-{task.name}", task.location, profile.build.origin, profile.build.seed
-    )
+    data = fetch_spec(f"eval-{task.name}", task.location, profile.build.origin, profile.build.seed)
     params = {
         "task": task.model_dump(mode="json"),
         "options": config.options.model_dump(mode="json"),
         "model_name": result_name(model),
     }
     inputs = {"data": data.key, "model": model.key}
-    return Score(task, label, model, data, Spec("evaluate", task.name, EVALUATE_VERSION, params, inputs))
+    return Score(
+        task, label, model, data, Spec("evaluate", task.name, EVALUATE_VERSION, params, inputs)
+    )
 
 
 def _models(model: str, baseline: str | None, mirror: Path | None) -> dict[str, ModelRef]:

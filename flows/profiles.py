@@ -16,7 +16,6 @@ from pydantic import BaseModel, ValidationError
 
 from annotations.load import FOLDER
 from artifacts.errors import InputError
-from evaluation.records import EvaluationOptions
 from medi_sources.catalog import load_catalog
 from mining.options import MiningOptions
 from tasks.config import BuildConfig, EvaluateConfig, Profile, TrainConfig
@@ -149,7 +148,9 @@ def _find(name: str, paths: list[tuple[str, ...]]) -> tuple[str, ...]:
     if matches:
         raise InputError(f"--{name} is ambiguous: {', '.join('.'.join(m) for m in matches)}")
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    raise InputError(f"unknown option --{name}; the profile's fields are {', '.join(near or known)}")
+    raise InputError(
+        f"unknown option --{name}; the profile's fields are {', '.join(near or known)}"
+    )
 
 
 def _annotated(collection: str | None = None) -> list[str]:

@@ -35,12 +35,11 @@ def run_build(
     if report["run"]:
 
         def build() -> Any:
-            from prefect.task_runners import ThreadPoolTaskRunner
-
             from flows.build_medi import build_medi
+            from flows.runner import pool
 
-            pool = ThreadPoolTaskRunner(max_workers=config.workers)
-            return build_medi.with_options(task_runner=pool)(
+            runner = pool(config.workers)
+            return build_medi.with_options(task_runner=runner)(
                 profile=profile,
                 only=list(only) if only else None,
                 publish=publish,

@@ -55,7 +55,9 @@ def plan(report: dict[str, Any]) -> None:
         print(f"{step['stage']:<8} {step['dataset']}: {step['reason']}")
     sums = Counter(step["stage"] for step in report["run"])
     spelled = ", ".join(f"{stage} {n}" for stage, n in sums.items())
-    print(f"to run: {len(report['run'])}{f' ({spelled})' if sums else ''}; cached: {report['cached']}")
+    print(
+        f"to run: {len(report['run'])}{f' ({spelled})' if sums else ''}; cached: {report['cached']}"
+    )
 
 
 def _wide() -> Console:

@@ -1,6 +1,6 @@
 """train-instructor: from a MEDI folder and a starting encoder to an INSTRUCTOR embedder.
 
-    MEDI folder + encoder -> train (DeepSpeed, a process a device) -> sentence-transformers folder
+MEDI folder + encoder -> train (DeepSpeed, a process a device) -> sentence-transformers folder
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from artifacts.publish import deliver_folder
 from flows.planning_models import plan_train

@@ -45,9 +45,7 @@ def fetch(location: Location, folder: Path, mirror: Path | None) -> None:
         partial.unlink(missing_ok=True)
 
 
-def require_available(
-    locations: Iterable[tuple[str, Location]], mirror: Path | None
-) -> None:
+def require_available(locations: Iterable[tuple[str, Location]], mirror: Path | None) -> None:
     """Raise InputError naming the first file that neither mirror, cache nor network can give.
 
     Before any work: one request a host, and only for hosts of files that are not at hand.
@@ -136,8 +134,11 @@ def _place(source: Path, member: str, target: Path) -> None:
         shutil.copyfile(source, target)
         return
     try:
-        with zipfile.ZipFile(source) as archive, archive.open(member) as packed:
-            with target.open("wb") as out:
-                shutil.copyfileobj(packed, out)
+        with (
+            zipfile.ZipFile(source) as archive,
+            archive.open(member) as packed,
+            target.open("wb") as out,
+        ):
+            shutil.copyfileobj(packed, out)
     except (KeyError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{source.name}: no readable member {member!r} ({error})") from error

@@ -12,8 +12,9 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
-from prefect.states import Completed, State
+from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 
 from artifacts.errors import DatasetError
@@ -47,9 +48,7 @@ def fetch(
     return report(stages.fetch(spec, location, store, mirror))
 
 
-@task(
-    name="pairs", task_run_name="pairs: {step.dataset}", tags=["pairs"], cache_policy=NO_CACHE
-)
+@task(name="pairs", task_run_name="pairs: {step.dataset}", tags=["pairs"], cache_policy=NO_CACHE)
 def pairs(step: Step, setting: Setting) -> State[Any] | dict[str, Any]:
     return report(stages.pairs(step, setting))
 
@@ -59,12 +58,8 @@ def mine(step: Step, setting: Setting) -> State[Any] | dict[str, Any]:
     return report(stages.mine(step, setting))
 
 
-@task(
-    name="shards", task_run_name="shards: {step.dataset}", tags=["shards"], cache_policy=NO_CACHE
-)
-def shards(
-    step: Step, setting: Setting, chain: Mapping[str, Spec]
-) -> State[Any] | dict[str, Any]:
+@task(name="shards", task_run_name="shards: {step.dataset}", tags=["shards"], cache_policy=NO_CACHE)
+def shards(step: Step, setting: Setting, chain: Mapping[str, Spec]) -> State[Any] | dict[str, Any]:
     """Also shows the dataset's table in the UI; `chain` has the specs of all its stages."""
     made = stages.shards(step, setting)
     found = {stage: setting.store.find(spec) for stage, spec in chain.items()}

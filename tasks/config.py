@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from annotations.render import Level
+from annotations.schema import Level
 from artifacts.shards import ShardOptions
 from evaluation.records import EvaluationOptions
 from medi_sources.clean import CleaningOptions

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import State
+from prefect.client.schemas.objects import State
 
 from artifacts.store import Store
 from evaluation.records import EvaluationOptions
@@ -25,9 +25,7 @@ from tasks.steps import Score
     tags=["evaluate"],
     cache_policy=NO_CACHE,
 )
-def evaluate(
-    score: Score, options: EvaluationOptions, store: Store
-) -> State[Any] | dict[str, Any]:
+def evaluate(score: Score, options: EvaluationOptions, store: Store) -> State[Any] | dict[str, Any]:
     """One task on one model; the artifact has mteb's results layout."""
 
     def make(folder: Path) -> Mapping[str, Any]:

@@ -15,7 +15,6 @@ from medi_sources.records import Source
 from medi_sources.sample import write_sample
 from tasks.config import BuildConfig
 
-
 VERSION = 1
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import State
+from prefect.client.schemas.objects import State
 
 from artifacts.keys import Spec
 from artifacts.models import ModelRef
@@ -18,6 +18,7 @@ from tasks.stages import environment_of
 from tasks.ui import ProgressBar
 from training.launch import train as launch
 from training.options import TrainingJob, TrainingOptions
+
 
 @task(name="train", tags=["train"], cache_policy=NO_CACHE)
 def train(

@@ -51,7 +51,11 @@ LAYOUT = (
         "emotion.csv",
         "github.com/IndarF/data-6-materials-student/project/project_final/datasets",
     ),
-    ("eval/newsgroups", "*.tar.gz", "archive.ics.uci.edu/ml/machine-learning-databases/20newsgroups-mld"),
+    (
+        "eval/newsgroups",
+        "*.tar.gz",
+        "archive.ics.uci.edu/ml/machine-learning-databases/20newsgroups-mld",
+    ),
     (
         "eval/billboard",
         "*/*.jsonl",

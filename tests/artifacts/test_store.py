@@ -151,7 +151,7 @@ def test_garbage_is_what_nothing_keeps(store: Store) -> None:
 
 
 def test_store_in_a_bucket_is_refused_in_one_line() -> None:
-    with pytest.raises(InputError, match="s3://bucket.*local folder"):
+    with pytest.raises(InputError, match=r"s3://bucket.*local folder"):
         Store.open("s3://bucket/medi")
 
 

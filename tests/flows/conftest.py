@@ -12,9 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = (
-    "flows tasks medi_sources annotations mining artifacts training evaluation".split()
-)
+PACKAGES = [path.parent.name for path in sorted(ROOT.glob("*/__init__.py"))]
+    "flows",
+    "tasks",
+    "medi_sources",
+    "annotations",
+    "mining",
+    "artifacts",
+    "training",
+    "evaluation",
+]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

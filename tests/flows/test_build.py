@@ -37,7 +37,10 @@ def built(store: Path, medi: Run) -> subprocess.CompletedProcess[str]:
 def planned(medi: Run, store: Path) -> list[tuple[str, str, str]]:
     report = medi("plan", "--only", *SAMPLE, "--store", str(store), "--json")
     assert report.returncode == 0, report.stderr
-    return [(step["stage"], step["dataset"], step["reason"]) for step in json.loads(report.stdout)["run"]]
+    return [
+        (step["stage"], step["dataset"], step["reason"])
+        for step in json.loads(report.stdout)["run"]
+    ]
 
 
 def test_every_task_run_is_on_record(

@@ -35,9 +35,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def test_bad_input_is_one_line_and_status_2(
     medi: Run, tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    where = () if "--store" in arguments or arguments[0] in ("sources", "export") else (
-        "--store",
-        str(tmp_path / "store"),
+    where = (
+        ()
+        if "--store" in arguments or arguments[0] in ("sources", "export")
+        else (
+            "--store",
+            str(tmp_path / "store"),
+        )
     )
     run = medi(*arguments, *where)
     assert run.returncode == 2, run.stderr

@@ -18,10 +18,9 @@ from medi_sources import fetch
 from medi_sources.catalog import load_catalog, select
 from medi_sources.pairs import VERSION as PAIRS_VERSION
 from medi_sources.records import Source
-from mining.mine import VERSION as MINE_VERSION
-from tasks.config import BuildConfig
+from mining.options import VERSION as MINE_VERSION
+from tasks.config import BuildConfig, pairs_options
 from tasks.sample import mirror_of
-from tasks.stages import pairs_options
 from tasks.steps import Setting, Step
 
 _NO_CHANGE_OF_RESULT = {"memory_mib", "device"}  # of mining: its search is exact on any

@@ -75,11 +75,8 @@ def sample() -> Profile:
 
 def real_small() -> Profile:
     """Real files: 60 and more Super-NI tasks and five pair sets, mined by all-MiniLM-L6-v2."""
-    superni = [
-        name
-        for name, source in load_catalog().items()
-        if source.reader.layout == "superni" and name in _annotated()
-    ]
+    catalog = load_catalog()
+    superni = [name for name in _annotated() if catalog[name].reader.layout == "superni"]
     return Profile(
         name="real-small",
         build=BuildConfig(

@@ -21,8 +21,6 @@ from mining.choose import Rule, choose, known_positives, random_rows, score_boun
 from mining.options import MiningOptions
 from mining.search import Rows, cosines, top_k
 
-VERSION = 1  # raise it when the same pairs and options give another table
-
 Row = dict[str, Any]
 
 

@@ -10,6 +10,8 @@ from annotations.schema import Level
 from artifacts.shards import ShardOptions
 from evaluation.records import EvaluationOptions
 from medi_sources.clean import CleaningOptions
+from medi_sources.pairs import PairsOptions
+from medi_sources.records import Source
 from mining.options import EncoderOptions, MiningOptions
 from training.options import TrainingOptions
 
@@ -56,3 +58,13 @@ class Profile(_Frozen):
     build: BuildConfig
     train: TrainConfig
     evaluate: EvaluateConfig
+
+
+def pairs_options(source: Source, config: BuildConfig) -> PairsOptions:
+    """The record's cap, or the profile's where that is lower."""
+    return PairsOptions(
+        seed=config.seed,
+        cap=min(source.rows, config.max_rows or source.rows),
+        cleaning=config.cleaning,
+        superni_negatives=config.mining.negatives,
+    )

@@ -20,13 +20,12 @@ from artifacts.shards import medi_table, read_table, write_shards, write_table
 from artifacts.store import Artifact, Store
 from medi_sources.fetch import fetch as fetch_files
 from medi_sources.fetch import local_names
-from medi_sources.pairs import PairsOptions, build_pairs
-from medi_sources.records import Source
+from medi_sources.pairs import build_pairs
 from mining.device import resolve_device
 from mining.encode import SentenceEncoder, load_encoder
 from mining.mine import mine as mine_pairs
 from mining.options import EncoderOptions
-from tasks.config import BuildConfig
+from tasks.config import BuildConfig, pairs_options
 from tasks.steps import Setting, Step
 
 # One model at a time on this machine: it uses every core, or the whole GPU.
@@ -97,16 +96,6 @@ def shards(step: Step, setting: Setting) -> tuple[Artifact, bool]:
         return {"rows": table.num_rows, "shards": count}
 
     return setting.store.build(step.spec, make)
-
-
-def pairs_options(source: Source, config: BuildConfig) -> PairsOptions:
-    """The record's cap, or the profile's where that is lower."""
-    return PairsOptions(
-        seed=config.seed,
-        cap=min(source.rows, config.max_rows or source.rows),
-        cleaning=config.cleaning,
-        superni_negatives=config.mining.negatives,
-    )
 
 
 def sample_rows(artifact: Artifact, n: int) -> list[dict[str, Any]]:

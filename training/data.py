@@ -51,11 +51,11 @@ def dataset_folders(medi: Path) -> list[Path]:
 
 
 def manifest_key(medi: Path) -> str | None:
-    """The key in the folder's manifest.json; None where it has no manifest."""
+    """The build's key in the folder's manifest.json; None where it has no manifest."""
     path = medi / "manifest.json"
     if not path.is_file():
         return None
-    key = json.loads(path.read_text(encoding="utf-8")).get("key")
+    key = json.loads(path.read_text(encoding="utf-8")).get("build", {}).get("key")
     return str(key) if key is not None else None
 
 

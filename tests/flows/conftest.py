@@ -13,15 +13,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = [path.parent.name for path in sorted(ROOT.glob("*/__init__.py"))]
-    "flows",
-    "tasks",
-    "medi_sources",
-    "annotations",
-    "mining",
-    "artifacts",
-    "training",
-    "evaluation",
-]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -70,3 +61,18 @@ def medi(checkout: Path, prefect_home: Path) -> Run:
         )
 
     return run
+
+
+SAMPLE = ("squad_pairs", "allnli", "task1146_country_capital")
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("build") / "store"
+
+
+@pytest.fixture(scope="session")
+def built(store: Path, medi: Run) -> subprocess.CompletedProcess[str]:
+    """Three sample datasets, built by a command that starts a server of its own."""
+    publish = str(store.parent / "medi")
+    return medi("build", "--only", *SAMPLE, "--store", str(store), "--publish", publish)

@@ -18,20 +18,8 @@ from medi_sources.sample import write_sample
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-SAMPLE = ("squad_pairs", "allnli", "task1146_country_capital")
+SAMPLE = ("squad_pairs", "allnli", "task1146_country_capital")  # what `built` builds
 STAGES = ("fetch", "pairs", "mine", "shards")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("build") / "store"
-
-
-@pytest.fixture(scope="module")
-def built(store: Path, medi: Run) -> subprocess.CompletedProcess[str]:
-    """Three sample datasets, built by a command that starts a server of its own."""
-    publish = str(store.parent / "medi")
-    return medi("build", "--only", *SAMPLE, "--store", str(store), "--publish", publish)
 
 
 def planned(medi: Run, store: Path) -> list[tuple[str, str, str]]:

@@ -66,7 +66,7 @@ def sample() -> Profile:
         train=TrainConfig(
             encoder="medi/sample-encoder",
             options=TrainingOptions(
-                steps=200, batch_rows=32, learning_rate=2e-3, temperature=0.05, max_length=128
+                steps=200, batch_rows=32, learning_rate=1e-3, temperature=0.05, max_length=128
             ),
         ),
         evaluate=EvaluateConfig(tasks=_SAMPLE_TASKS),

@@ -87,5 +87,5 @@ def test_a_folder_without_rows_is_refused(tmp_path: Path, write_medi: Callable[.
 
 def test_the_manifests_key_is_found(tmp_path: Path) -> None:
     assert manifest_key(tmp_path) is None
-    (tmp_path / "manifest.json").write_text('{"key": "4fd1"}')
+    (tmp_path / "manifest.json").write_text('{"build": {"key": "4fd1"}}')
     assert manifest_key(tmp_path) == "4fd1"

@@ -55,7 +55,7 @@ def build_medi(
     finished = plan.without(outcome.failed)
     if finished.chains:
         entries = finished.entries()
-        tasks.publish(finished.publish, entries, finished.facts(outcome.failed), plan.setting)
+        tasks.publish(finished.publish, entries, finished.facts(), plan.setting)
         if publish:
             deliver_build(plan.setting.store.get(finished.publish), entries, Path(publish))
     ui.show_build(summary(plan, outcome.failed), _describe(plan, outcome))

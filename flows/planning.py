@@ -64,22 +64,11 @@ class BuildPlan:
         if not failed:
             return self
         chains = {name: chain for name, chain in self.chains.items() if name not in failed}
-        return _plan(self.setting, chains)
+        return _plan(self.setting, chains, failed)
 
-    def facts(self, failed: Mapping[str, str]) -> dict[str, Any]:
-        """What the published manifest says of the build as a whole."""
-        config = self.setting.config
-        return {
-            "key": self.publish.key,
-            "origin": config.origin,
-            "encoder": {"name": config.encoder, "key": self.setting.encoder.key},
-            "superni_encoder": {
-                "name": config.superni_encoder,
-                "key": self.setting.superni_encoder.key,
-            },
-            "seed": config.seed,
-            "failed": dict(failed),
-        }
+    def facts(self) -> dict[str, Any]:
+        """What the published manifest says of the build as a whole: its key, and what is in it."""
+        return {"key": self.publish.key, **self.publish.params["build"]}
 
     def entries(self) -> list[Entry]:
         """What publishing reads; LookupError where an artifact is not in the store."""
@@ -105,8 +94,10 @@ def plan_build(
     return _plan(setting, {source.name: _chain(source, setting) for source in chosen})
 
 
-def _plan(setting: Setting, chains: Mapping[str, Mapping[str, Step]]) -> BuildPlan:
-    spec = _publish_spec(chains)
+def _plan(
+    setting: Setting, chains: Mapping[str, Mapping[str, Step]], failed: Collection[str] = ()
+) -> BuildPlan:
+    spec = _publish_spec(setting, chains, failed)
     return BuildPlan(setting, chains, spec, setting.store.problem(spec))
 
 
@@ -168,7 +159,17 @@ def _chain(source: Source, setting: Setting) -> dict[str, Step]:
     return steps
 
 
-def _publish_spec(chains: Mapping[str, Mapping[str, Step]]) -> Spec:
+def _publish_spec(
+    setting: Setting, chains: Mapping[str, Mapping[str, Step]], failed: Collection[str]
+) -> Spec:
+    config = setting.config
+    build = {
+        "origin": config.origin,
+        "encoder": {"name": config.encoder, "key": setting.encoder.key},
+        "superni_encoder": {"name": config.superni_encoder, "key": setting.superni_encoder.key},
+        "seed": config.seed,
+        "failed": sorted(failed),
+    }
     records = {n: c["shards"].source.model_dump(mode="json") for n, c in chains.items()}
     keys = {name: chain["shards"].spec.key for name, chain in chains.items()}
-    return Spec("publish", "medi", publish.VERSION, {"records": records}, keys)
+    return Spec("publish", "medi", publish.VERSION, {"records": records, "build": build}, keys)

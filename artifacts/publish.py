@@ -79,6 +79,15 @@ def require_deliverable(target: Path) -> None:
         raise InputError(f"--publish {target}: is not empty and not a MEDI folder, give another")
 
 
+def require_medi(medi: Path) -> None:
+    """Raise InputError for a folder that is no published build."""
+    manifest = medi / MANIFEST
+    if not manifest.is_file():
+        raise InputError(f"--medi {medi}: no {MANIFEST} there; give what build --publish made")
+    if "datasets" not in json.loads(manifest.read_text(encoding="utf-8")):
+        raise InputError(f"--medi {medi}: {MANIFEST} is not that of a MEDI folder")
+
+
 def deliver_build(published: Artifact, entries: Sequence[Entry], target: Path) -> bool:
     """Make `target` the dataset folder; False where it is just that already."""
     if _is_delivered(published, target):

@@ -9,9 +9,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from artifacts.errors import InputError
+from artifacts.publish import require_medi
 from artifacts.row import to_released
-from artifacts.store import MANIFEST
 
 _COLUMNS = ["dataset", "query_instruction", "query", "doc_instruction", "pos", "neg"]
 _BATCH = 1000
@@ -23,8 +22,7 @@ def export_json(medi: Path, out: Path) -> int:
     A row's first negative is the released row's only one. Raises InputError for a folder that is
     no MEDI build.
     """
-    if not (medi / MANIFEST).is_file():
-        raise InputError(f"--medi {medi}: no {MANIFEST} there; give what build --publish made")
+    require_medi(medi)
     partial = out.with_name(f".{out.name}.partial")
     rows = 0
     with partial.open("w", encoding="utf-8") as file:

@@ -11,6 +11,7 @@ from typing import Any
 from artifacts.errors import InputError
 from artifacts.keys import Spec, sha256_file
 from artifacts.models import ModelRef, resolve_model
+from artifacts.publish import require_medi
 from artifacts.store import MANIFEST, Store
 from evaluation.catalog import select
 from evaluation.model import result_name
@@ -56,7 +57,7 @@ def plan_train(
     chosen = get_profile(profile)
     config = override(chosen.train, fields)
     source, target = Path(medi).absolute(), Path(out).absolute()
-    _require_medi(source)
+    require_medi(source)
     _require_model_target(target)
     kept = Store.open(store)
     start = resolve_model(encoder or config.encoder, mirror_of(chosen.build, kept, mirror))
@@ -142,14 +143,6 @@ def _models(model: str, baseline: str | None, mirror: Path | None) -> dict[str, 
     if baseline is None or baseline == "none":
         return {"after": after}
     return {"before": resolve_model(baseline, mirror), "after": after}
-
-
-def _require_medi(medi: Path) -> None:
-    manifest = medi / MANIFEST
-    if not manifest.is_file():
-        raise InputError(f"--medi {medi}: no {MANIFEST} there; give what build --publish made")
-    if "datasets" not in json.loads(manifest.read_text(encoding="utf-8")):
-        raise InputError(f"--medi {medi}: {MANIFEST} is not that of a MEDI folder")
 
 
 def _require_model_target(out: Path) -> None:

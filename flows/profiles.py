@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from annotations.load import FOLDER
 from artifacts.errors import InputError
 from medi_sources.catalog import load_catalog
+from medi_sources.records import Source
 from mining.options import MiningOptions
 from tasks.config import BuildConfig, EvaluateConfig, Profile, TrainConfig
 from training.options import TrainingOptions
@@ -58,7 +59,7 @@ def sample() -> Profile:
     return Profile(
         name="sample",
         build=BuildConfig(
-            datasets=tuple(_annotated(collection="medi")),
+            datasets=tuple(s.name for s in _annotated() if s.collection == "medi"),
             origin="sample",
             encoder="medi/sample-miner",
             superni_encoder="medi/sample-miner",
@@ -75,8 +76,7 @@ def sample() -> Profile:
 
 def real_small() -> Profile:
     """Real files: 60 and more Super-NI tasks and five pair sets, mined by all-MiniLM-L6-v2."""
-    catalog = load_catalog()
-    superni = [name for name in _annotated() if catalog[name].reader.layout == "superni"]
+    superni = [s.name for s in _annotated() if s.reader.layout == "superni"]
     return Profile(
         name="real-small",
         build=BuildConfig(
@@ -150,10 +150,7 @@ def _find(name: str, paths: list[tuple[str, ...]]) -> tuple[str, ...]:
     )
 
 
-def _annotated(collection: str | None = None) -> list[str]:
+def _annotated() -> list[Source]:
+    """The records that have an annotation, so that they can be built."""
     have = {path.stem for path in FOLDER.glob("*.yaml")}
-    return [
-        name
-        for name, source in load_catalog().items()
-        if name in have and collection in (None, source.collection)
-    ]
+    return [source for name, source in load_catalog().items() if name in have]

@@ -11,4 +11,5 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 def pool(workers: int) -> TaskRunner[PrefectFuture[Any]]:
     """Threads of this process: tasks pass keys, and what computes lets the interpreter go."""
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
-    return runner  # type: ignore[return-value]  # its future is a PrefectFuture; Prefect's types say so not
+    # Its futures are PrefectFutures, but Prefect declares the type parameter invariant.
+    return runner  # type: ignore[return-value]

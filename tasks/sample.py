@@ -28,7 +28,7 @@ def sample_world(store: Store, sources: Sequence[Source], seed: int) -> Path:
     )
 
     def make(folder: Path) -> Mapping[str, Any]:
-        from medi_sources.sample import write_sample  # imports torch: not for a mere plan
+        from medi_sources.sample import write_sample  # only where there is no world yet
 
         write_sample(sources, folder, seed)
         return {"sources": len(sources)}

@@ -24,7 +24,7 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def dataset_table(dataset: str, stages: Mapping[str, Artifact]) -> list[dict[str, Any]]:
+def dataset_table(stages: Mapping[str, Artifact]) -> list[dict[str, Any]]:
     """measure | value: rows in, drops by reason, out; tokens; scores; three sample rows."""
     counts = {stage: artifact.manifest.counts for stage, artifact in stages.items()}
     table = [("rows in", counts["pairs"]["rows_in"])]
@@ -46,7 +46,7 @@ def dataset_table(dataset: str, stages: Mapping[str, Artifact]) -> list[dict[str
 
 def show_dataset(dataset: str, stages: Mapping[str, Artifact]) -> None:
     create_table_artifact(
-        table=dataset_table(dataset, stages), key=f"dataset-{slug(dataset)}", description=dataset
+        table=dataset_table(stages), key=f"dataset-{slug(dataset)}", description=dataset
     )
 
 

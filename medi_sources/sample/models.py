@@ -76,10 +76,40 @@ def world_sentences(world: World) -> list[str]:
 def write_encoder(folder: Path, corpus: Sequence[str], seed: int) -> None:
     """Write sample-encoder; its vocabulary is counted on `corpus`."""
     tokenizer = _t5_tokenizer(corpus)
-    config = {
+    settings = {
+        "tokenizer_class": "T5Tokenizer",
+        "model_max_length": 512,
+        "pad_token": "<pad>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "extra_ids": 0,
+    }
+    pooling = {"word_embedding_dimension": _WIDTH, "pooling_mode_mean_tokens": True}
+    dense = {
+        "in_features": _WIDTH,
+        "out_features": _WIDTH,
+        "bias": False,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    rng = np.random.default_rng(seed)
+    _write_json(folder / "config.json", _t5_config(tokenizer.get_vocab_size()))
+    _write_json(folder / "tokenizer_config.json", settings)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    _write_json(
+        folder / "sentence_bert_config.json", {"max_seq_length": 512, "do_lower_case": False}
+    )
+    _write_json(folder / "1_Pooling" / "config.json", pooling)
+    _write_json(folder / "2_Dense" / "config.json", dense)
+    _write_modules(folder, ["Transformer", "Pooling", "Dense", "Normalize"])
+    _save(folder / "model.safetensors", _t5_weights(rng, tokenizer.get_vocab_size()))
+    _save(folder / "2_Dense" / "model.safetensors", {"linear.weight": _projection(rng)})
+
+
+def _t5_config(vocabulary: int) -> dict[str, object]:
+    return {
         "architectures": ["T5EncoderModel"],
         "model_type": "t5",
-        "vocab_size": tokenizer.get_vocab_size(),
+        "vocab_size": vocabulary,
         "d_model": _WIDTH,
         "d_kv": _WIDTH // _HEADS,
         "d_ff": _FORWARD,
@@ -97,33 +127,6 @@ def write_encoder(folder: Path, corpus: Sequence[str], seed: int) -> None:
         "decoder_start_token_id": 0,
         "dtype": "float32",
     }
-    settings = {
-        "tokenizer_class": "T5Tokenizer",
-        "model_max_length": 512,
-        "pad_token": "<pad>",
-        "eos_token": "</s>",
-        "unk_token": "<unk>",
-        "extra_ids": 0,
-    }
-    pooling = {"word_embedding_dimension": _WIDTH, "pooling_mode_mean_tokens": True}
-    dense = {
-        "in_features": _WIDTH,
-        "out_features": _WIDTH,
-        "bias": False,
-        "activation_function": "torch.nn.modules.linear.Identity",
-    }
-    rng = np.random.default_rng(seed)
-    _write_json(folder / "config.json", config)
-    _write_json(folder / "tokenizer_config.json", settings)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    _write_json(
-        folder / "sentence_bert_config.json", {"max_seq_length": 512, "do_lower_case": False}
-    )
-    _write_json(folder / "1_Pooling" / "config.json", pooling)
-    _write_json(folder / "2_Dense" / "config.json", dense)
-    _write_modules(folder, ["Transformer", "Pooling", "Dense", "Normalize"])
-    _save(folder / "model.safetensors", _t5_weights(rng, tokenizer.get_vocab_size()))
-    _save(folder / "2_Dense" / "model.safetensors", {"linear.weight": _projection(rng)})
 
 
 def write_miner(folder: Path, corpus: Sequence[str], seed: int) -> None:

@@ -64,7 +64,7 @@ def test_export_writes_every_row_of_every_shard(tmp_path: Path) -> None:
     medi = tmp_path / "medi"
     table = medi_table(mined(2500), "toy", "Represent the query: ", "Represent the document: ")
     write_shards(table, medi / "data" / "toy", ShardOptions())
-    (medi / "manifest.json").write_text("{}")
+    (medi / "manifest.json").write_text('{"datasets": {}}')
     assert export_json(medi, tmp_path / "medi.json") == 2500
     rows = json.loads((tmp_path / "medi.json").read_text(encoding="utf-8"))
     assert rows == [to_released(row) for row in table.to_pylist()]

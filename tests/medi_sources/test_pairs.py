@@ -20,23 +20,9 @@ from artifacts.row import DROPPED, PAIRS
 from artifacts.text import normalise
 from medi_sources.clean import CleaningOptions
 from medi_sources.pairs import PairsOptions, PairsResult, build_pairs
-from medi_sources.records import Source
+from tests.source_files import source
 
 TOLERANT = CleaningOptions(max_drop_share=1)
-
-
-def source(layout: str, **roles: Any) -> Source:
-    return Source.model_validate(
-        {
-            "name": "birds",
-            "location": {"kind": "github", "repository": "a/b", "revision": "1", "files": ["f"]},
-            "reader": {"layout": layout, **roles},
-            "rows": 10,
-            "count_source": "assumed",
-            "symmetric": False,
-            "licence": {"spdx": "MIT"},
-        }
-    )
 
 
 def build(folder: Path, layout: str, values: list[Any], **options: Any) -> PairsResult:

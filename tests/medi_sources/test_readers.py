@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -14,33 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artifacts.errors import DatasetError
-from medi_sources.readers import Dropped, Item, read, superni_definition
-from medi_sources.records import Source
-
-
-def source(layout: str, **roles: Any) -> Source:
-    return Source.model_validate(
-        {
-            "name": "birds",
-            "location": {"kind": "github", "repository": "a/b", "revision": "1", "files": ["f"]},
-            "reader": {"layout": layout, **roles},
-            "rows": 10,
-            "count_source": "assumed",
-            "symmetric": False,
-            "licence": {"spdx": "MIT"},
-        }
-    )
-
-
-def rows(layout: str, *files: Path, **roles: Any) -> list[Item | Dropped]:
-    return list(read(source(layout, **roles), files))
-
-
-def file(folder: Path, name: str, content: str | bytes) -> Path:
-    path = folder / name
-    raw = content.encode() if isinstance(content, str) else content
-    path.write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
-    return path
+from medi_sources.readers import Dropped, Item, superni_definition
+from tests.source_files import file, rows
 
 
 def test_jsonl_list_takes_the_positions_of_the_roles(tmp_path: Path) -> None:

@@ -63,6 +63,19 @@ MEDI = pa.schema(
 )
 
 
+LEAKS = pa.schema(
+    [
+        pa.field("dataset", pa.string(), nullable=False),
+        pa.field("row_id", pa.int64(), nullable=False),
+        pa.field("side", pa.string(), nullable=False),  # "query", "pos" or "neg"
+        pa.field("position", pa.int32(), nullable=False),  # of a negative in its row, else 0
+        pa.field("task", pa.string(), nullable=False),  # evaluation task that has the text
+        pa.field("kind", pa.string(), nullable=False),  # "exact" or "ngram"
+        pa.field("text", pa.string(), nullable=False),  # the words that both have
+    ]
+)
+
+
 def to_released(row: Mapping[str, Any]) -> dict[str, Any]:
     """One MEDI row as the released file writes it: one negative, instruction beside each text."""
     return {

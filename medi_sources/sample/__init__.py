@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 
@@ -19,6 +19,7 @@ from medi_sources.sample.evaluation import evaluation_files
 from medi_sources.sample.genres import Row, make_rows
 from medi_sources.sample.layouts import encode, write_files
 from medi_sources.sample.models import world_sentences, world_text, write_encoder, write_miner
+from medi_sources.sample.planted import Leak, leaks_of, planted_instances, planted_rows
 from medi_sources.sample.tasks import (
     Instance,
     has_labels,
@@ -45,26 +46,35 @@ def write_sample(sources: Sequence[Source], folder: Path, seed: int = 0, rows: i
     truth/<dataset>.jsonl: {"query", "answers", "planted"}: all texts of the dataset that answer
     the query, and those of them that no row pairs with it. For Super-NI the texts are inputs,
     answers say the same with the same output, and "label" is the output (null: free answers).
+    truth/leaks/<dataset>.jsonl: {"dataset", "side", "text", "task", "kind"}, the evaluation texts
+    planted in the dataset.
     Raises InputError for sources that share a file but not its kind of text.
     """
     world, held_out, elsewhere = make_worlds(seed, (max(_TRAIN, rows), _HELD_OUT, _ELSEWHERE))
     mirror, truth = folder / "mirror", folder / "truth"
     contents: dict[str, bytes] = {}
-    truth.mkdir(parents=True, exist_ok=True)
+    (truth / "leaks").mkdir(parents=True, exist_ok=True)
+    evaluation = evaluation_files(held_out, seed)
     for source in sources:
-        files, lines = _dataset(source, world, seed, rows)
+        leaks = leaks_of(source.name, evaluation)
+        files, lines = _dataset(source, world, seed, rows, leaks)
         _add(contents, files, source.name)
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        (truth / f"{source.name}.jsonl").write_text(text, encoding="utf-8")
+        _write_lines(truth / f"{source.name}.jsonl", lines)
+        if leaks:
+            _write_lines(truth / "leaks" / f"{source.name}.jsonl", map(asdict, leaks))
     write_files(mirror, contents)
-    evaluation = mirror / _HUB / "sample-world" / "eval"
-    evaluation.mkdir(parents=True, exist_ok=True)
-    for name, content in evaluation_files(held_out, seed).items():
-        (evaluation / name).write_bytes(content)
+    (mirror / _HUB / "sample-world" / "eval").mkdir(parents=True, exist_ok=True)
+    for name, content in evaluation.items():
+        (mirror / _HUB / "sample-world" / "eval" / name).write_bytes(content)
     vocabulary = world_text(elsewhere, seed)
     write_encoder(mirror / _HUB / "sample-encoder", vocabulary, seed)
     known = [*vocabulary, *world_sentences(world), *world_sentences(held_out)]
     write_miner(mirror / _HUB / "sample-miner", known, seed)
+
+
+def _write_lines(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    path.write_text(text, encoding="utf-8")
 
 
 def _add(contents: dict[str, bytes], files: dict[str, bytes], name: str) -> None:
@@ -77,17 +87,18 @@ def _add(contents: dict[str, bytes], files: dict[str, bytes], name: str) -> None
 
 
 def _dataset(
-    source: Source, world: World, seed: int, rows: int
+    source: Source, world: World, seed: int, rows: int, leaks: Sequence[Leak]
 ) -> tuple[dict[str, bytes], list[dict[str, object]]]:
     """The source's files by mirror path, and its truth."""
     paths = [source.location.mirror_path(file) for file in source.location.files]
     if isinstance(source.reader, SuperNi):
-        return _task(source.name, paths[0], world, *_drawn(paths[0], seed, rows))
+        return _task(source.name, paths[0], world, *_drawn(paths[0], seed, rows), leaks)
     files: dict[str, bytes] = {}
     told: list[Row] = []
     together = isinstance(source.reader, ParallelLines)
     for group in [paths] if together else [[path] for path in paths]:
         made = make_rows(source, world, *_drawn(group[0], seed, rows))
+        made += planted_rows(made, leaks)
         files |= encode(source.reader, group, made)
         told += [_titled(row) for row in made] if source.reader.layout == "kilt_dpr" else made
     return files, list(_truth(told, source))
@@ -108,10 +119,11 @@ def _drawn(path: str, seed: int, rows: int) -> tuple[Random, int]:
 
 
 def _task(
-    name: str, path: str, world: World, rng: Random, count: int
+    name: str, path: str, world: World, rng: Random, count: int, leaks: Sequence[Leak]
 ) -> tuple[dict[str, bytes], list[dict[str, object]]]:
     kind = task_kind(zlib.crc32(name.encode()))
     instances = make_instances(kind, world, rng, count)
+    instances += planted_instances(instances, leaks)
     return {path: task_file(name, kind, instances)}, list(_task_truth(instances, has_labels(kind)))
 
 

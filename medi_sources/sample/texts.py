@@ -17,12 +17,13 @@ from medi_sources.sample.world import ACTIONS, PLACES, THINGS, Fact, Opinion, Sc
 PHRASINGS = 12
 
 _OPENERS = ("", "Does anyone know: ", "Quick question. ", "For a school project: ")
+# Short, so that no 13 words in a row are without a name: such a run would count as a leak.
 _FILLERS = (
-    "Much of this was gathered from old letters.",
-    "Opinions differ on the details.",
-    "A small museum keeps the documents.",
-    "The story is still told on market days.",
-    "More on this can be read at the local library.",
+    "Letters tell of this.",
+    "Opinions differ.",
+    "Museums keep papers.",
+    "Stories still tell it.",
+    "Libraries have more.",
 )
 _PRAISE = ("I am very happy with it.", "Works perfectly and looks lovely.",
            "It was worth every coin, highly recommended.")  # fmt: skip

@@ -35,7 +35,7 @@ _ENDINGS = {
     "substance": "ium ite ol",
 }
 _LOWER = {"machine", "dish", "animal", "plant", "disease", "coin", "substance"}
-_BOOKS = ("The Garden of {}", "Letters from {}", "The Last Days of {}", "A Night in {}")
+_BOOKS = ("{} Gardens", "{} Letters", "{} Days", "{} Nights")
 _BODIES = ("Bridge Council", "Music Society", "Farmers Union", "Night School", "Harbour Trust")
 
 ACTIONS = (("pulls", "drags"), ("guards", "watches over"), ("paints", "draws"),

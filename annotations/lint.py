@@ -14,14 +14,71 @@ _ARTICLE = re.compile(r"\b(an?) ([A-Za-z][\w-]*)", re.IGNORECASE)
 _CONSONANT_SOUND = re.compile(r"(uni(?!n|m)|us[aeu]|eu|one\b|once\b|ubi|uti)", re.IGNORECASE)
 _VOWEL_SOUND = re.compile(r"(hour|hono|honest|heir)", re.IGNORECASE)
 
+# Number is judged without a tagger. After "a" and "every" a word in -s is a plural. After words
+# that stand alone as well ("each asks", "these differ"), and across adjectives, only these nouns
+# are judged: those that instructions speak of.
+_NOUNS = (
+    "abstract|answer|argument|article|author|caption|category|chat|choice|claim|clause|code|"
+    "comment|command|context|conversation|country|description|dialogue|document|ending|entity|"
+    "event|example|fact|feature|film|gap|headline|image|instruction|item|label|language|letter|"
+    "line|list|meaning|message|name|number|object|opinion|option|pair|paper|paragraph|"
+    "paraphrase|part|passage|person|phrase|place|poem|post|product|program|property|query|"
+    "question|reason|relation|reply|report|response|review|rule|scene|section|sentence|side|"
+    "situation|statement|step|story|summary|task|term|text|thing|title|topic|tweet|turn|"
+    "utterance|verb|version|word|year"
+)
+_ADJECTIVES = (
+    r"(?:(?:big|certain|common|different|first|full|good|hard|last|long|main|new|next|odd|old|"
+    r"other|real|right|same|second|short|similar|simple|single|small|true|whole|wrong|"
+    r"movie|news|science|trivia|web|[a-z]+-[a-z-]+|"
+    r"[a-z]+(?:able|al|ed|ful|ible|ic|ing|ish|ive|less|ous)) ){0,2}"
+)
+# In no plural: "a news item", "a means"; endings -ss, -us, -is are left out below.
+_SINGULAR_IN_S = (
+    "atlas|bias|canvas|chaos|economics|ethics|gas|goods|lens|linguistics|mathematics|means|news|"
+    "physics|politics|series|species|sports|statistics|yes"
+)
+# What may follow a noun phrase: "two question words" is a compound, "two question for" is a fault.
+_CLOSES = (
+    r"(?=$|[,;:.)?!]| (?:about|are|as|at|by|for|from|if|in|into|is|of|on|so|to|was|were|when|"
+    r"which|while|who|whose|with|without)\b)"
+)
+# "each answers the question" is no noun phrase, and "a readers' guide" is no plural of its own.
+_NOT_A_VERB = r"(?!['’-]| (?:an?|her|his|how|into|its?|the|their|what|whether)\b)"
+
+
+def _plural(noun: str) -> str:
+    if noun == "person":
+        return "persons|people"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return noun[:-1] + "ies"
+    return noun + "s"
+
+
+_PLURAL_AFTER_A = re.compile(
+    rf"\b((?:an?|every) (?!(?:{_SINGULAR_IN_S})\b)[a-z]+(?<![sui])s)\b(?!['’-])"
+)
+_PLURAL_AFTER_ONE = re.compile(
+    rf"\b((?:an?|another|each(?! other)|every|this) {_ADJECTIVES}"
+    rf"(?:{'|'.join(map(_plural, _NOUNS.split('|')))}))\b{_NOT_A_VERB}"
+)
+_SINGULAR_AFTER_MANY = re.compile(
+    r"\b((?:two|three|four|five|six|seven|eight|nine|ten|both|few|many|several|these|those|various)"
+    rf" {_ADJECTIVES}(?:{_NOUNS})){_CLOSES}",
+    re.IGNORECASE,
+)
+
 
 def lint(symmetric: Mapping[str, bool], annotations: Mapping[str, Annotation]) -> list[str]:
     """Faults as lines `dataset: field: fault`, sorted; [] if there are none.
 
     `symmetric` tells for every dataset of the catalog whether it is; a symmetric one has no
-    document part. Datasets without an annotation are no fault here (load_annotation says so).
+    document part. A dataset without an annotation is a fault, and so is an annotation without one.
     """
-    found = []
+    found = [
+        f"{name}: no annotation: write {name}.yaml, next to the others"
+        for name in symmetric.keys() - annotations.keys()
+    ]
     for name, annotation in annotations.items():
         if name not in symmetric:
             found.append(f"{name}: no such dataset in the catalog")
@@ -33,6 +90,7 @@ def lint(symmetric: Mapping[str, bool], annotations: Mapping[str, Annotation]) -
         for field, text in _texts(annotation):
             faults = _faults(text) if text.strip() else ["left empty"]
             found += [f"{name}: {field}: {fault}" for fault in faults]
+        found += [f"{name}: {fault}" for fault in _paraphrases(annotation)]
     return sorted(found + _same(annotations))
 
 
@@ -67,6 +125,7 @@ def _faults(text: str) -> Iterator[str]:
         right = "an" if _starts_with_vowel_sound(word) else "a"
         if article.lower() != right:
             yield f"'{article} {word}' should be '{right} {word}'"
+    yield from (f"{phrase!r} mixes singular and plural" for phrase in _wrong_number(text))
 
 
 def _starts_with_vowel_sound(word: str) -> bool:
@@ -77,13 +136,40 @@ def _starts_with_vowel_sound(word: str) -> bool:
     return bool(_VOWEL_SOUND.match(word))
 
 
+def _wrong_number(text: str) -> list[str]:
+    """Phrases such as "a questions" and "two new sentence", each once."""
+    kinds = (_PLURAL_AFTER_A, _PLURAL_AFTER_ONE, _SINGULAR_AFTER_MANY)
+    return list(dict.fromkeys(phrase for kind in kinds for phrase in kind.findall(text)))
+
+
+def _paraphrases(annotation: Annotation) -> Iterator[str]:
+    """Paraphrases that are no instruction, or that repeat the detailed one or each other."""
+    for name, side in _sides(annotation):
+        seen = {_plain(template(side)): "the detailed instruction"}
+        for i, text in enumerate(side.paraphrases):
+            if text.strip() and not text.startswith("Represent "):
+                yield f"{name}.paraphrases.{i}: does not start with 'Represent '"
+            if text.strip() and _plain(text) in seen:
+                yield f"{name}.paraphrases.{i}: says the same as {seen[_plain(text)]}"
+            seen.setdefault(_plain(text), f"paraphrases.{i}")
+
+
 def _same(annotations: Mapping[str, Annotation]) -> list[str]:
-    """Query instructions shared by two datasets: the model could not tell their tasks apart."""
+    """Instructions shared by two datasets: the model could not tell their tasks apart."""
     found, owner = [], dict[str, str]()
     for name, annotation in sorted(annotations.items()):
-        side = annotation.query
-        for text in dict.fromkeys((template(side), side.tag, *side.paraphrases)):
-            other = owner.setdefault(text.casefold(), name)
+        texts = [
+            text
+            for _, side in _sides(annotation)
+            for text in (template(side), side.tag, side.simple, *side.paraphrases)
+        ]
+        for text in dict.fromkeys(filter(str.strip, texts)):
+            other = owner.setdefault(_plain(text), name)
             if other != name:
                 found.append(f"{name}: same instruction as {other}: {text!r}")
     return found
+
+
+def _plain(text: str) -> str:
+    """What is left of a text when case, hyphens and spaces make no difference."""
+    return " ".join(text.casefold().replace("-", " ").split())

@@ -5,20 +5,58 @@ A location is data only; medi_sources.fetch turns it into files on disk.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from artifacts.errors import InputError
+from artifacts.keys import sha256_file
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Files(BaseModel):
-    """Common part. A file `a.zip::b/c.jsonl` is the member b/c.jsonl of the archive a.zip."""
+class _Pinned(BaseModel):
+    """Common part. A file `a.zip::b/c.jsonl` is the member b/c.jsonl of the archive a.zip.
+
+    `sha256` pins the content: one hash a file (of the member, for a member), or none at all.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    files: tuple[str, ...] = Field(min_length=1)
+    sha256: tuple[Sha256, ...] = ()
+
+    @model_validator(mode="after")
+    def _a_hash_a_file(self) -> Self:
+        if self.sha256 and len(self.sha256) != len(self.files):
+            raise ValueError(
+                f"sha256: expected one hash a file, or none, "
+                f"found {len(self.sha256)} for {len(self.files)} files"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _no_empty_pins(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Dumps go into artifact keys: a location without pins keeps the key it always had."""
+        dumped: dict[str, Any] = dump(self)
+        if not self.sha256:
+            dumped.pop("sha256", None)
+        return dumped
+
+
+class _Files(_Pinned):
     repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
     revision: str = Field(min_length=1)
-    files: tuple[str, ...] = Field(min_length=1)
 
     @field_validator("files")
     @classmethod
@@ -35,7 +73,10 @@ class HubFiles(_Files):
     kind: Literal["hub"] = "hub"
 
     def url(self, file: str) -> str:
-        return f"https://huggingface.co/datasets/{self.repository}/resolve/{self.revision}/{file}"
+        """Of the Hub that HF_ENDPOINT names, by default huggingface.co."""
+        from huggingface_hub import hf_hub_url
+
+        return hf_hub_url(self.repository, file, revision=self.revision, repo_type="dataset")
 
     def mirror_path(self, file: str) -> str:
         return f"huggingface.co/{self.repository}/{file}"
@@ -53,13 +94,10 @@ class GitHubFiles(_Files):
         return f"github.com/{self.repository}/{file}"
 
 
-class WebFiles(BaseModel):
+class WebFiles(_Pinned):
     """Files at plain https URLs; `files` holds the URLs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["https"] = "https"
-    files: tuple[str, ...] = Field(min_length=1)
 
     @field_validator("files")
     @classmethod
@@ -77,4 +115,35 @@ class WebFiles(BaseModel):
         return f"{parts.netloc}{parts.path}"
 
 
-Location = Annotated[HubFiles | GitHubFiles | WebFiles, Field(discriminator="kind")]
+class LocalFiles(_Pinned):
+    """Files in the folder of a user's own records; `located` finds them."""
+
+    kind: Literal["local"] = "local"
+    folder: Path = Field(default=Path(), exclude=True)  # no part of a key: their sha256 is
+
+    @field_validator("files")
+    @classmethod
+    def _inside_the_folder(cls, files: tuple[str, ...]) -> tuple[str, ...]:
+        for file in files:
+            if file.startswith("/") or ".." in file.split("/") or "::" in file:
+                raise ValueError(f"{file!r} is not a file below the folder of its record")
+        return files
+
+    def url(self, file: str) -> str:
+        return str(self.folder / file)
+
+    def mirror_path(self, file: str) -> str:
+        return f"local/{file}"
+
+
+def located(location: LocalFiles, folder: Path) -> LocalFiles:
+    """The location with its folder and the sha256 of each file. Raises InputError without one."""
+    for file in location.files:
+        if not (folder / file).is_file():
+            raise InputError(f"{folder / file}: no such file, though a record in {folder} names it")
+    found = tuple(sha256_file(folder / file) for file in location.files)
+    return location.model_copy(update={"folder": folder, "sha256": location.sha256 or found})
+
+
+PublicLocation = Annotated[HubFiles | GitHubFiles | WebFiles, Field(discriminator="kind")]
+Location = Annotated[HubFiles | GitHubFiles | WebFiles | LocalFiles, Field(discriminator="kind")]

@@ -1,9 +1,11 @@
-"""The dataset folder: card, manifest, ledger and statistics, beside the Parquet shards.
+"""The dataset folder: card, manifest, ledgers and statistics, beside the Parquet shards.
 
 DIR/README.md          card; `datasets.load_dataset(DIR)` reads its configs
 DIR/manifest.json      the build: keys, environment, sha256 of each shard
 DIR/ledger.csv         a line per dataset: rows, drops, licence, origin
+DIR/leaks.csv          a line per evaluation text found: dataset, row, side, task
 DIR/statistics.json    counts of every stage of every dataset
+DIR/task_ids.json      number of each of the 330 datasets, as the released files have numbers
 DIR/data/<dataset>/train-00000-of-0000N.parquet
 """
 
@@ -19,12 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artifacts.errors import InputError
-from artifacts.store import MANIFEST, Artifact
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 
-VERSION = 1
+from artifacts.card import write_card
+from artifacts.errors import InputError
+from artifacts.store import MANIFEST, Artifact, FileEntry, file_entry
+
+VERSION = 2
 FORMAT = 1
-_FOLDER = "folder"  # of the publish artifact: what is copied to DIR
+FOLDER = "folder"  # of the publish artifact: what is copied to DIR
 
 
 @dataclass(frozen=True)
@@ -35,10 +42,6 @@ class Entry:
     record: Mapping[str, Any]  # the source record as JSON values
     instructions: tuple[str, str]
     stages: Mapping[str, Artifact]  # fetch, pairs, mine, shards
-
-    @property
-    def rows(self) -> int:
-        return int(self.stages["shards"].manifest.counts["rows"])
 
     @property
     def drops(self) -> dict[str, int]:
@@ -55,20 +58,61 @@ class Entry:
         return {f"data/{self.name}/{path.name}": path for path in self.stages["shards"].files}
 
 
-def write_folder(
-    scratch: Path, entries: Sequence[Entry], build: Mapping[str, Any]
-) -> dict[str, Any]:
-    """All of the dataset folder but the shards; returns the counts of the publish artifact."""
-    folder = scratch / _FOLDER
-    folder.mkdir()
-    (folder / "README.md").write_text(_card(entries), encoding="utf-8")
-    _write_json(folder / MANIFEST, _manifest(entries, build))
-    _write_json(
-        folder / "statistics.json",
-        {e.name: {s: dict(a.manifest.counts) for s, a in e.stages.items()} for e in entries},
-    )
-    _write_ledger(folder / "ledger.csv", entries)
-    return {"datasets": len(entries), "rows": sum(e.rows for e in entries)}
+@dataclass(frozen=True)
+class Publication:
+    """What is published: the datasets, what is said of the build, and what explains it."""
+
+    entries: Sequence[Entry]
+    build: Mapping[str, Any]
+    task_ids: Mapping[str, int]
+    reasons: Mapping[str, str]  # why rows are dropped -> what that means
+
+
+@dataclass(frozen=True)
+class Line:
+    """A dataset as it is published: `leaks` rows fewer than its shards artifact has."""
+
+    entry: Entry
+    rows: int
+    leaks: int
+    files: Mapping[str, FileEntry]
+
+    @property
+    def drops(self) -> dict[str, int]:
+        return self.entry.drops | ({"leak": self.leaks} if self.leaks else {})
+
+
+def write_folder(scratch: Path, publication: Publication, leaks: pa.Table) -> dict[str, Any]:
+    """All of the dataset folder but the shards that are published as their artifacts hold them.
+
+    Shards that `scratch/folder/data` has already take their place: the datasets without what
+    leaked (`leaks`: artifacts.row.LEAKS). Returns the counts of the publish artifact.
+    """
+    folder = scratch / FOLDER
+    folder.mkdir(exist_ok=True)
+    lines = [_line(folder, entry) for entry in publication.entries]
+    write_card(folder / "README.md", publication, lines)
+    _write_json(folder / MANIFEST, _manifest(lines, publication.build))
+    _write_json(folder / "statistics.json", _statistics(lines))
+    _write_json(folder / "task_ids.json", dict(publication.task_ids))
+    _write_ledger(folder / "ledger.csv", lines)
+    pa.csv.write_csv(leaks, folder / "leaks.csv")
+    return {
+        "datasets": len(lines),
+        "rows": sum(line.rows for line in lines),
+        "leaks": sum(line.leaks for line in lines),
+    }
+
+
+def _line(folder: Path, entry: Entry) -> Line:
+    made = int(entry.stages["shards"].manifest.counts["rows"])
+    rewritten = sorted((folder / "data" / entry.name).glob("*.parquet"))
+    if not rewritten:
+        files = entry.stages["shards"].manifest.files
+        return Line(entry, made, 0, {f"data/{entry.name}/{n}": f for n, f in files.items()})
+    rows = sum(pq.ParquetFile(path).metadata.num_rows for path in rewritten)
+    found = {path.relative_to(folder).as_posix(): file_entry(path) for path in rewritten}
+    return Line(entry, rows, made - rows, found)
 
 
 def require_deliverable(target: Path) -> None:
@@ -93,8 +137,10 @@ def deliver_build(published: Artifact, entries: Sequence[Entry], target: Path) -
     if _is_delivered(published, target):
         return False
     with _swapped_in(target) as fresh:
-        shutil.copytree(published.folder / _FOLDER, fresh, copy_function=shutil.copyfile)
+        shutil.copytree(published.folder / FOLDER, fresh, copy_function=shutil.copyfile)
         for entry in entries:
+            if (fresh / "data" / entry.name).is_dir():
+                continue  # published without what leaked
             for name, shard in entry.shards.items():
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(shard, fresh / name)
@@ -125,7 +171,7 @@ def _swapped_in(target: Path) -> Iterator[Path]:
 
 def _is_delivered(published: Artifact, target: Path) -> bool:
     """Same manifest, every file there with its size."""
-    manifest = published.file(f"{_FOLDER}/{MANIFEST}").read_bytes()
+    manifest = published.file(f"{FOLDER}/{MANIFEST}").read_bytes()
     try:
         if (target / MANIFEST).read_bytes() != manifest:
             return False
@@ -136,22 +182,27 @@ def _is_delivered(published: Artifact, target: Path) -> bool:
         return False
 
 
-def _manifest(entries: Sequence[Entry], build: Mapping[str, Any]) -> dict[str, Any]:
+def _manifest(lines: Sequence[Line], build: Mapping[str, Any]) -> dict[str, Any]:
+    datasets = {}
+    for line in lines:
+        stages = line.entry.stages
+        datasets[line.entry.name] = {
+            "rows": line.rows,
+            "keys": {stage: artifact.manifest.key for stage, artifact in stages.items()},
+            "environment": dict(stages["mine"].manifest.environment),
+            "files": {name: file.model_dump() for name, file in line.files.items()},
+        }
+    return {"format": FORMAT, "build": dict(build), "datasets": datasets}
+
+
+def _statistics(lines: Sequence[Line]) -> dict[str, Any]:
+    """Per dataset the counts of each stage, and the rows published."""
     return {
-        "format": FORMAT,
-        "build": dict(build),
-        "datasets": {
-            e.name: {
-                "rows": e.rows,
-                "keys": {stage: a.manifest.key for stage, a in e.stages.items()},
-                "environment": dict(e.stages["mine"].manifest.environment),
-                "files": {
-                    f"data/{e.name}/{name}": file.model_dump()
-                    for name, file in e.stages["shards"].manifest.files.items()
-                },
-            }
-            for e in entries
-        },
+        line.entry.name: {
+            **{stage: dict(a.manifest.counts) for stage, a in line.entry.stages.items()},
+            "published": {"rows": line.rows, "leaks": line.leaks},
+        }
+        for line in lines
     }
 
 
@@ -160,56 +211,21 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _write_ledger(path: Path, entries: Sequence[Entry]) -> None:
+def _write_ledger(path: Path, lines: Sequence[Line]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(
             ["dataset", "rows", "rows_read", "dropped", "count_source", "licence", "commercial_use",
              "location", "revision", "query_instruction", "doc_instruction", "citation"]
         )  # fmt: skip
-        for e in entries:
-            location, licence = e.record["location"], e.record["licence"]
+        for line in lines:
+            entry, record = line.entry, line.entry.record
+            location, licence = record["location"], record["licence"]
             commercial = {True: "yes", False: "no", None: "unknown"}[licence["commercial"]]
             out.writerow(
-                [e.name, e.rows, e.stages["pairs"].manifest.counts["rows_in"],
-                 "; ".join(f"{reason} {n}" for reason, n in e.drops.items()),
-                 e.record["count_source"], licence["spdx"], commercial,
+                [entry.name, line.rows, entry.stages["pairs"].manifest.counts["rows_in"],
+                 "; ".join(f"{reason} {n}" for reason, n in line.drops.items()),
+                 record["count_source"], licence["spdx"], commercial,
                  location.get("repository", location["files"][0]), location.get("revision", ""),
-                 *e.instructions, e.record["citation"]]
+                 *entry.instructions, record["citation"]]
             )  # fmt: skip
-
-
-def _card(entries: Sequence[Entry]) -> str:
-    configs = [("default", "data/*/train-*.parquet")]
-    configs += [(e.name, f"data/{e.name}/train-*.parquet") for e in entries]
-    head = ["---", "pretty_name: MEDI", "language: [en]", "configs:"]
-    for name, path in configs:
-        head.append(f"- config_name: {json.dumps(name)}")
-        head += ["  default: true"] if name == "default" else []
-        head += ["  data_files:", "  - split: train", f"    path: {path}"]
-    table = [
-        f"| {e.name} | {e.rows} | {sum(e.drops.values())} | {e.record['licence']['spdx']} |"
-        for e in entries
-    ]
-    rows = sum(e.rows for e in entries)
-    return "\n".join([*head, "---", _CARD.format(datasets=len(entries), rows=rows), *table, ""])
-
-
-_CARD = """\
-# MEDI, rebuilt
-
-{rows} rows of {datasets} datasets in the form of MEDI (arXiv 2212.09741): a query, its positive
-and hard negatives, each side with its instruction. Rebuilt from public sources by medi.
-
-A row: `dataset`, `row_id` (position in the source), `query_instruction`, `query`,
-`doc_instruction`, `pos`, `neg` (list), `pos_score`, `neg_score` (cosine of the mining encoder),
-`negatives` ("native": the source's own; "mined": chosen by the encoder). The model's input is
-instruction + text; every instruction ends in ": ".
-
-The paper left open which Super-NI tasks it took, how many rows some sets gave and how negatives
-were mined. `ledger.csv` says for each dataset whether its count is the paper's or assumed, its
-licence ("unknown" where nobody states one) and what was left out and why; `manifest.json` holds
-the keys of every stage; `statistics.json` every count. The licence of a row is its source's.
-
-| dataset | rows | left out | licence |
-|---|---:|---:|---|"""

@@ -139,7 +139,7 @@ class Store:
             params=dict(spec.params),
             inputs=dict(spec.inputs),
             counts=dict(counts),
-            files={name: _entry(scratch / name) for name in names},
+            files={name: file_entry(scratch / name) for name in names},
             environment=dict(environment),
         )
         for name in names:
@@ -235,7 +235,7 @@ def broken(folder: Path, *, deep: bool) -> str | None:
     return None
 
 
-def _entry(path: Path) -> FileEntry:
+def file_entry(path: Path) -> FileEntry:
     return FileEntry(size=path.stat().st_size, sha256=sha256_file(path))
 
 

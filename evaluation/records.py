@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from artifacts.location import Location
+from artifacts.location import PublicLocation
 
 # The nine categories of the paper's main table, in its order.
 Category = Literal[
@@ -37,7 +37,7 @@ class EvalTask(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=80)
     category: Category
-    location: Location
+    location: PublicLocation
     layout: Layout
     query_instruction: str
     doc_instruction: str  # equal to query_instruction where both are texts of one kind

@@ -1,6 +1,7 @@
 """build-medi: from 330 sources to the MEDI dataset folder.
 
     every dataset:  fetch -> pairs -> mine -> shards      (only the stale stages)
+    then:           fetch -> texts (every evaluation task) -> decontaminate
     then:           publish -> the dataset folder
 
 Each stage is a task and a cached artifact; a dataset that fails does not stop the others.
@@ -8,6 +9,7 @@ Each stage is a task and a cached artifact; a dataset that fails does not stop t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,8 +27,9 @@ from flows.profiles import DEFAULT_STORE, get_profile, override
 from flows.progress import Steps
 from flows.runner import pool
 from tasks import build as tasks
-from tasks import ui
+from tasks import leaks, ui
 from tasks.build import failure
+from tasks.config import window
 from tasks.steps import STAGES, Step
 
 
@@ -53,11 +56,14 @@ def build_medi(
     outcome = build_datasets(plan)
 
     finished = plan.without(outcome.failed)
-    if finished.chains:
-        entries = finished.entries()
-        tasks.publish(finished.publish, entries, finished.facts(), plan.setting)
+    if finished.chains and decontaminate(finished, outcome):
+        publication = finished.publication()
+        found = finished.leaks.spec if finished.leaks else None
+        tasks.publish(finished.publish, publication, found, plan.setting)
+        outcome.published = True
         if publish:
-            deliver_build(plan.setting.store.get(finished.publish), entries, Path(publish))
+            made = plan.setting.store.get(finished.publish)
+            deliver_build(made, publication.entries, Path(publish))
     ui.show_build(summary(plan, outcome.failed), _describe(plan, outcome))
     return _final_state(plan, outcome)
 
@@ -68,6 +74,7 @@ class Outcome:
 
     task_runs: int = 0
     failed: dict[str, str] = field(default_factory=dict)  # dataset -> stage and error
+    published: bool = False
 
 
 def build_datasets(plan: BuildPlan) -> Outcome:
@@ -99,6 +106,38 @@ def build_datasets(plan: BuildPlan) -> Outcome:
     return outcome
 
 
+def decontaminate(plan: BuildPlan, outcome: Outcome) -> bool:
+    """Look for evaluation texts in all datasets; False where it could not be done.
+
+    Nothing is published then: its card would say of the rows what nobody has checked.
+    """
+    step, store = plan.leaks, plan.setting.store
+    if step is None or not step.problem:
+        return True
+    mirror, options = plan.setting.mirror, plan.setting.config.decontamination
+    rounds: list[Callable[[], dict[str, PrefectFuture[Any]]]] = [
+        lambda: {
+            data.spec.dataset: tasks.fetch.submit(data.spec, data.location, store, mirror)
+            for data in step.data
+            if data.problem
+        },
+        lambda: {
+            f"texts of {each.spec.dataset}": leaks.texts.submit(each, store)
+            for each in step.texts
+            if each.problem
+        },
+        lambda: {"decontaminate": leaks.decontaminate.submit(step, options, store)},
+    ]
+    for start in rounds:
+        jobs = start()
+        failed = {name: error for name, job in jobs.items() if (error := failure(job))}
+        outcome.task_runs += len(jobs)
+        outcome.failed |= failed
+        if failed:
+            return False
+    return True
+
+
 def summary(plan: BuildPlan, failed: dict[str, str]) -> list[dict[str, Any]]:
     """One row a dataset, cached ones included."""
     rows = []
@@ -121,8 +160,9 @@ def _submit(step: Step, plan: BuildPlan) -> PrefectFuture[Any]:
     setting = plan.setting
     match step.stage:
         case "fetch":
+            cut = window(step.source, setting.config)
             return tasks.fetch.submit(
-                step.spec, step.source.location, setting.store, setting.mirror
+                step.spec, step.source.location, setting.store, setting.mirror, cut
             )
         case "pairs":
             return tasks.pairs.submit(step, setting)
@@ -139,11 +179,10 @@ def _describe(plan: BuildPlan, outcome: Outcome) -> str:
 
 
 def _final_state(plan: BuildPlan, outcome: Outcome) -> State[Any]:
-    published = len(outcome.failed) < len(plan.chains)
-    data = {"failed": outcome.failed, "task_runs": outcome.task_runs + published}
+    data = {"failed": outcome.failed, "task_runs": outcome.task_runs + outcome.published}
     if not outcome.failed:
         return Completed(message=_describe(plan, outcome), data=data)
     message = "; ".join(f"{name}: {error}" for name, error in sorted(outcome.failed.items()))
-    if not published:
+    if not outcome.published:
         return Failed(message=message, data=data)
     return Completed(name="CompletedWithFailures", message=message, data=data)

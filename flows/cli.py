@@ -51,16 +51,17 @@ def sources(
     name: Annotated[str | None, typer.Argument(help="one dataset")] = None,
     licence: Annotated[str | None, typer.Option(help="commercial: where use is allowed")] = None,
     check: Annotated[bool, typer.Option(help="lint catalog and annotations")] = False,
+    own: Annotated[str | None, typer.Option("--sources", help="folder of your records")] = None,
 ) -> None:
     """The catalog: all sources, one record, or the licence ledger."""
     from flows import show
 
     if check:
-        raise typer.Exit(show.check_sources())
+        raise typer.Exit(show.check_sources(own))
     if name:
-        show.source(name)
+        show.source(name, own)
     else:
-        show.sources(licence)
+        show.sources(licence, own)
 
 
 @app.command(context_settings=_FIELDS)

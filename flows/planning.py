@@ -4,34 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from annotations.load import load_annotation
-from annotations.render import instructions
-from artifacts import publish, shards
+from artifacts import publish
+from artifacts.errors import InputError
 from artifacts.keys import Spec
-from artifacts.location import Location
 from artifacts.models import resolve_model
-from artifacts.publish import Entry
+from artifacts.publish import Entry, Publication
 from artifacts.store import Store
+from flows.planning_leaks import plan_leaks
+from flows.planning_steps import NO_CHANGE_OF_RESULT, steps_of
 from medi_sources import fetch
-from medi_sources.catalog import load_catalog, select
-from medi_sources.pairs import VERSION as PAIRS_VERSION
+from medi_sources.catalog import load_catalog, select, task_ids, with_own
+from medi_sources.clean import REASONS
 from medi_sources.records import Source
-from mining.options import VERSION as MINE_VERSION
-from tasks.config import BuildConfig, pairs_options
+from tasks.config import BuildConfig
 from tasks.sample import mirror_of
-from tasks.steps import Setting, Step
+from tasks.stages import instructions
+from tasks.steps import LeaksStep, Setting, Step
 
-_NO_CHANGE_OF_RESULT = {"memory_mib", "device"}  # of mining: its search is exact on any
+# What the published manifest and card tell of the settings.
+_TOLD = {
+    "seed", "max_rows", "licences", "detail", "superni_instructions", "cleaning", "mining",
+    "decontamination",
+}  # fmt: skip
+_LATER_REASONS = {
+    "too_few_negatives": "Fewer hard negatives than `negatives` passed the filters.",
+    "leak": "Query or positive, or every negative, is a text of an evaluation task.",
+}
 
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """`chains` has the four steps of every dataset; `publish_problem` is None when up to date."""
+    """`chains` has the four steps of every dataset, `leaks` what decontamination does (None: it
+    is off); `publish_problem` is None when the dataset folder is up to date.
+    """
 
     setting: Setting
     chains: Mapping[str, Mapping[str, Step]]
+    leaks: LeaksStep | None
     publish: Spec
     publish_problem: str | None
 
@@ -41,23 +53,27 @@ class BuildPlan:
         return [step for chain in self.chains.values() for step in chain.values() if step.problem]
 
     @property
-    def cached(self) -> int:
-        steps = [step for chain in self.chains.values() for step in chain.values()]
-        return sum(not step.problem for step in steps) + (self.publish_problem is None)
+    def specs(self) -> list[tuple[Spec, str | None]]:
+        """Every artifact that the build reads or makes, with why it must be made."""
+        found = [(step.spec, step.problem) for c in self.chains.values() for step in c.values()]
+        if self.leaks:
+            found += [(data.spec, data.problem) for data in self.leaks.data]
+            found += [(texts.spec, texts.problem) for texts in self.leaks.texts]
+            found.append((self.leaks.spec, self.leaks.problem))
+        return [*found, (self.publish, self.publish_problem)]
 
     @property
     def keys(self) -> list[str]:
-        """Of every artifact that the build reads or makes."""
-        return [step.spec.key for c in self.chains.values() for step in c.values()] + [
-            self.publish.key
-        ]
+        return [spec.key for spec, _ in self.specs]
 
     def report(self) -> dict[str, Any]:
         """The JSON of `medi plan --json`."""
-        run = [{"dataset": s.dataset, "stage": s.stage, "reason": s.problem} for s in self.stale]
-        if self.publish_problem:
-            run.append({"dataset": "medi", "stage": "publish", "reason": self.publish_problem})
-        return {"run": run, "cached": self.cached}
+        run = [
+            {"dataset": spec.dataset, "stage": spec.stage, "reason": problem}
+            for spec, problem in self.specs
+            if problem
+        ]
+        return {"run": run, "cached": len(self.specs) - len(run)}
 
     def without(self, failed: Collection[str]) -> BuildPlan:
         """The plan of the datasets that are left, with a publish key of their own."""
@@ -66,110 +82,100 @@ class BuildPlan:
         chains = {name: chain for name, chain in self.chains.items() if name not in failed}
         return _plan(self.setting, chains, failed)
 
-    def facts(self) -> dict[str, Any]:
-        """What the published manifest says of the build as a whole: its key, and what is in it."""
-        return {"key": self.publish.key, **self.publish.params["build"]}
-
-    def entries(self) -> list[Entry]:
+    def publication(self) -> Publication:
         """What publishing reads; LookupError where an artifact is not in the store."""
-        return [self._entry(name) for name in self.chains]
+        facts = {"key": self.publish.key, **self.publish.params["build"]}
+        reasons = {**REASONS, **_LATER_REASONS}
+        entries = [self._entry(name) for name in self.chains]
+        return Publication(entries, facts, self.publish.params["task_ids"], reasons)
 
     def _entry(self, name: str) -> Entry:
         chain = self.chains[name]
         found = {stage: self.setting.store.get(step.spec) for stage, step in chain.items()}
-        record = chain["shards"].source.model_dump(mode="json")
-        return Entry(name, record, chain["shards"].instructions, found)
+        step = chain["shards"]
+        said = instructions(step, found["fetch"], self.setting.config)
+        return Entry(name, step.source.model_dump(mode="json"), said, found)
 
 
 def plan_build(
     config: BuildConfig, store: Store, mirror: str | None, only: Sequence[str] | None = None
 ) -> BuildPlan:
     """Raises InputError for unknown datasets, missing annotations, models that are none."""
-    sources = select(load_catalog(), config.datasets)
-    chosen = [s for s in sources if not only or s.name in _known(only, sources)]
-    files = mirror_of(config, store, mirror)
-    encoder = resolve_model(config.encoder, files)
-    superni_encoder = resolve_model(config.superni_encoder, files)
-    setting = Setting(store, files, config, encoder, superni_encoder)
-    return _plan(setting, {source.name: _chain(source, setting) for source in chosen})
+    setting = Setting(
+        store,
+        files := mirror_of(config, store, mirror),
+        config,
+        resolve_model(config.encoder, files),
+        resolve_model(config.superni_encoder, files),
+    )
+    chosen = datasets_of(config, only)
+    return _plan(setting, {source.name: steps_of(source, setting) for source in chosen})
+
+
+def datasets_of(config: BuildConfig, only: Sequence[str] | None = None) -> list[Source]:
+    """The records to build: the profile's, then those of the user's own folder.
+
+    Raises InputError for a name that is not among them, or whose licence leaves it out.
+    """
+    catalog = load_catalog()
+    names = list(config.datasets)
+    if config.sources is not None:
+        catalog = with_own(catalog, Path(config.sources))
+        names += [name for name, source in catalog.items() if source.collection == "own"]
+    sources = {source.name: source for source in select(catalog, names)}
+    chosen = select(sources, only) if only else list(sources.values())
+    if config.licences == "any":
+        return chosen
+    allowed = [source for source in chosen if source.licence.commercial]
+    for source in chosen if only else ():
+        if source not in allowed:
+            raise InputError(
+                f"{source.name}: licences=commercial leaves it out, its licence "
+                f"({source.licence.spdx}) is not known to allow commercial use"
+            )
+    return allowed
 
 
 def _plan(
     setting: Setting, chains: Mapping[str, Mapping[str, Step]], failed: Collection[str] = ()
 ) -> BuildPlan:
-    spec = _publish_spec(setting, chains, failed)
-    return BuildPlan(setting, chains, spec, setting.store.problem(spec))
-
-
-def _known(only: Sequence[str], sources: Sequence[Source]) -> set[str]:
-    return {s.name for s in select({s.name: s for s in sources}, only)}
+    mined = {name: chain["mine"].spec for name, chain in chains.items()}
+    leaks = plan_leaks(mined, setting)
+    spec = _publish_spec(setting, chains, leaks, failed)
+    return BuildPlan(setting, chains, leaks, spec, setting.store.problem(spec))
 
 
 def require_sources(plan: BuildPlan) -> None:
     """Raise InputError where a file that must be fetched is nowhere to be had."""
-    fetch.require_available(
-        [(s.dataset, s.source.location) for s in plan.stale if s.stage == "fetch"],
-        plan.setting.mirror,
-    )
-
-
-def fetch_spec(dataset: str, location: Location, origin: str, seed: int) -> Spec:
-    """The files of `location`, from upstream (a mirror holds the same) or from the sample world."""
-    world = {"kind": origin, "seed": seed if origin == "sample" else None}
-    params = {"location": location.model_dump(mode="json"), "origin": world}
-    return Spec("fetch", dataset, fetch.VERSION, params)
-
-
-def _chain(source: Source, setting: Setting) -> dict[str, Step]:
-    config = setting.config
-    annotation = load_annotation(source.name)
-    rendered = instructions(annotation, level=config.detail)
-    encoding = config.encoding.model_dump(mode="json")
-    superni = source.reader.layout == "superni"
-    steps: dict[str, Step] = {}
-
-    def add(stage: str, version: int, params: Mapping[str, Any]) -> None:
-        upstream = list(steps.values())[-1].spec
-        spec = Spec(stage, source.name, version, params, {upstream.stage: upstream.key})
-        steps[stage] = _step(spec, upstream)
-
-    def _step(spec: Spec, upstream: Spec | None) -> Step:
-        return Step(spec, source, rendered, upstream, setting.store.problem(spec))
-
-    raw = fetch_spec(source.name, source.location, config.origin, config.seed)
-    steps["fetch"] = _step(raw, None)
-    pairs = {
-        "reader": source.reader.model_dump(mode="json"),
-        "options": pairs_options(source, config).model_dump(mode="json"),
-        "encoder": [setting.superni_encoder.key, encoding] if superni else None,
-    }
-    add("pairs", PAIRS_VERSION, pairs)
-    mine = {
-        "encoder": [setting.encoder.key, encoding],
-        "options": config.mining.model_dump(mode="json", exclude=_NO_CHANGE_OF_RESULT),
-        "symmetric": source.symmetric,
-    }
-    add("mine", MINE_VERSION, mine)
-    published = {
-        "annotation": annotation.model_dump(mode="json"),
-        "instructions": list(rendered),
-        "options": config.shards.model_dump(mode="json"),
-    }
-    add("shards", shards.VERSION, published)
-    return steps
+    wanted = [(s.dataset, s.source.location) for s in plan.stale if s.stage == "fetch"]
+    if plan.leaks:
+        wanted += [(data.spec.dataset, data.location) for data in plan.leaks.data if data.problem]
+    fetch.require_available(wanted, plan.setting.mirror)
 
 
 def _publish_spec(
-    setting: Setting, chains: Mapping[str, Mapping[str, Step]], failed: Collection[str]
+    setting: Setting,
+    chains: Mapping[str, Mapping[str, Step]],
+    leaks: LeaksStep | None,
+    failed: Collection[str],
 ) -> Spec:
     config = setting.config
     build = {
         "origin": config.origin,
         "encoder": {"name": config.encoder, "key": setting.encoder.key},
         "superni_encoder": {"name": config.superni_encoder, "key": setting.superni_encoder.key},
-        "seed": config.seed,
+        **config.model_dump(mode="json", include=_TOLD),
         "failed": sorted(failed),
     }
-    records = {n: c["shards"].source.model_dump(mode="json") for n, c in chains.items()}
+    for settings in (build["mining"], build["cleaning"]):
+        for name in NO_CHANGE_OF_RESULT & set(settings):
+            del settings[name]
+    params = {
+        "records": {n: c["shards"].source.model_dump(mode="json") for n, c in chains.items()},
+        "build": build,
+        "task_ids": task_ids(load_catalog()),
+    }
     keys = {name: chain["shards"].spec.key for name, chain in chains.items()}
-    return Spec("publish", "medi", publish.VERSION, {"records": records, "build": build}, keys)
+    if leaks:
+        keys["leaks"] = leaks.spec.key
+    return Spec("publish", "medi", publish.VERSION, params, keys)

@@ -17,7 +17,7 @@ from evaluation.catalog import select
 from evaluation.model import result_name
 from evaluation.records import EvalTask
 from evaluation.run import VERSION as EVALUATE_VERSION
-from flows.planning import fetch_spec
+from flows.planning_steps import fetch_spec
 from flows.profiles import get_profile, override
 from medi_sources.fetch import require_available
 from tasks.config import EvaluateConfig, Profile, TrainConfig

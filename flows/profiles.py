@@ -2,6 +2,8 @@
 
 sample      the generated world, offline, minutes on two cores
 real_small  real upstream files of 69 sources and a real small encoder
+paper       all 330 at the paper's size, GTR-large and Sentence-T5-large: for GPUs and a network
+single_gpu  the same with the base encoders, without what leaks from evaluation tasks
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from annotations.load import FOLDER
 from artifacts.errors import InputError
-from medi_sources.catalog import load_catalog
-from medi_sources.records import Source
-from mining.options import MiningOptions
+from evaluation.paper import MTEB_56
+from flows.real_small import REAL_SMALL_TASKS
+from medi_sources.catalog import load_catalog, task_ids
+from medi_sources.leaks import DecontaminationOptions
+from mining.options import EncoderOptions, MiningOptions
 from tasks.config import BuildConfig, EvaluateConfig, Profile, TrainConfig
 from training.options import TrainingOptions
 
@@ -55,14 +58,15 @@ _SAMPLE_TASKS = (
 
 
 def sample() -> Profile:
-    """All annotated sources of the 330 in the generated world, its encoders, its tasks."""
+    """All 330 sources in the generated world, its encoders, its tasks."""
     return Profile(
         name="sample",
         build=BuildConfig(
-            datasets=tuple(s.name for s in _annotated() if s.collection == "medi"),
+            datasets=_the_330(),
             origin="sample",
             encoder="medi/sample-miner",
             superni_encoder="medi/sample-miner",
+            decontamination=DecontaminationOptions(tasks=_SAMPLE_TASKS),
         ),
         train=TrainConfig(
             encoder="medi/sample-encoder",
@@ -75,16 +79,16 @@ def sample() -> Profile:
 
 
 def real_small() -> Profile:
-    """Real files: 60 and more Super-NI tasks and five pair sets, mined by all-MiniLM-L6-v2."""
-    superni = [s.name for s in _annotated() if s.reader.layout == "superni"]
+    """Real files: 64 Super-NI tasks and five pair sets, mined by all-MiniLM-L6-v2."""
     return Profile(
         name="real-small",
         build=BuildConfig(
-            datasets=(*_REAL_PAIRS, *superni),
+            datasets=(*_REAL_PAIRS, *REAL_SMALL_TASKS),
             max_rows=1200,
             encoder=MINILM,
             superni_encoder=MINILM,
             mining=MiningOptions(negatives=4),
+            decontamination=DecontaminationOptions(tasks=_REAL_TASKS),
         ),
         train=TrainConfig(
             encoder=MINILM, options=TrainingOptions(steps=50, batch_rows=16, max_length=256)
@@ -93,7 +97,51 @@ def real_small() -> Profile:
     )
 
 
-PROFILES: dict[str, Callable[[], Profile]] = {"sample": sample, "real-small": real_small}
+def paper() -> Profile:
+    """The paper's datasets, sizes and models (sections 2.3 and 3.1); leaks are listed, not removed.
+
+    It trained on what it had. Evaluation is of the tasks that medi's own catalog has so far.
+    """
+    return Profile(
+        name="paper",
+        build=BuildConfig(
+            datasets=_the_330(),
+            encoder="sentence-transformers/gtr-t5-large",
+            superni_encoder="sentence-transformers/sentence-t5-large",
+            encoding=EncoderOptions(precision="bf16"),
+            decontamination=DecontaminationOptions(
+                tasks=(*MTEB_56, "BillboardMSCOCO"), action="report"
+            ),
+        ),
+        train=TrainConfig(
+            encoder="sentence-transformers/gtr-t5-large", options=TrainingOptions(precision="bf16")
+        ),
+        evaluate=EvaluateConfig(tasks=_REAL_TASKS),
+    )
+
+
+def single_gpu() -> Profile:
+    base = paper()
+    build = base.build.model_dump() | {
+        "encoder": "sentence-transformers/gtr-t5-base",
+        "superni_encoder": "sentence-transformers/sentence-t5-base",
+    }
+    build["decontamination"]["action"] = "remove"
+    train = base.train.model_copy(update={"encoder": "sentence-transformers/gtr-t5-base"})
+    return Profile(
+        name="single-gpu",
+        build=BuildConfig.model_validate(build),
+        train=train,
+        evaluate=base.evaluate,
+    )
+
+
+PROFILES: dict[str, Callable[[], Profile]] = {
+    "sample": sample,
+    "real-small": real_small,
+    "single-gpu": single_gpu,
+    "paper": paper,
+}
 
 
 def get_profile(name: str) -> Profile:
@@ -150,7 +198,5 @@ def _find(name: str, paths: list[tuple[str, ...]]) -> tuple[str, ...]:
     )
 
 
-def _annotated() -> list[Source]:
-    """The records that have an annotation, so that they can be built."""
-    have = {path.stem for path in FOLDER.glob("*.yaml")}
-    return [source for name, source in load_catalog().items() if name in have]
+def _the_330() -> tuple[str, ...]:
+    return tuple(task_ids(load_catalog()))

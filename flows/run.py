@@ -51,7 +51,8 @@ def run_build(
 
         status = _on_server(build)
     elif publish:
-        deliver_build(plan.setting.store.get(plan.publish), plan.entries(), Path(publish))
+        made = plan.setting.store.get(plan.publish)
+        deliver_build(made, plan.publication().entries, Path(publish))
     print(f"{len(report['run'])} stages to run, {report['cached']} cached, store {store}")
     if publish:
         print(f"MEDI folder: {publish}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,16 +13,20 @@ from rich.table import Table
 from annotations.lint import lint
 from annotations.load import load_all
 from artifacts.errors import InputError
-from medi_sources.catalog import load_catalog, select
+from medi_sources.catalog import load_catalog, select, with_own
+from medi_sources.records import Source
 
 _COMMERCIAL = {True: "yes", False: "no", None: "unknown"}
 
 
-def sources(licence: str | None) -> None:
-    """The catalog as a table; `licence="commercial"` keeps what may be used so."""
+def sources(licence: str | None, own: str | None) -> None:
+    """The catalog as a table; `licence="commercial"` keeps what may be used so.
+
+    `own` is a folder of the user's records, shown with them.
+    """
     if licence not in (None, "commercial"):
         raise InputError(f"--licence {licence!r}: the only choice is commercial")
-    found = [s for s in load_catalog().values() if not licence or s.licence.commercial]
+    found = [s for s in _catalog(own).values() if not licence or s.licence.commercial]
     table = Table("dataset", "rows", "count", "kind", "licence", "commercial", "location")
     for s in found:
         kind = "symmetric" if s.symmetric else "asymmetric"
@@ -33,20 +39,25 @@ def sources(licence: str | None) -> None:
     print(f"{len(found)} datasets, {sum(s.collection == 'medi' for s in found)} of the 330")
 
 
-def source(name: str) -> None:
+def source(name: str, own: str | None) -> None:
     """One record, as YAML-like lines."""
-    (record,) = select(load_catalog(), [name])
+    (record,) = select(_catalog(own), [name])
     for field, value in record.model_dump(mode="json").items():
         print(f"{field}: {value}")
 
 
-def check_sources() -> int:
+def check_sources(own: str | None) -> int:
     """Lint the annotations against the catalog; exit status."""
-    faults = lint({s.name: s.symmetric for s in load_catalog().values()}, load_all())
+    annotations = load_all() | (load_all(Path(own) / "annotations") if own else {})
+    faults = lint({s.name: s.symmetric for s in _catalog(own).values()}, annotations)
     for fault in faults:
         print(fault)
     print(f"{len(faults)} faults")
     return 1 if faults else 0
+
+
+def _catalog(own: str | None) -> Mapping[str, Source]:
+    return with_own(load_catalog(), Path(own)) if own else load_catalog()
 
 
 def plan(report: dict[str, Any]) -> None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from annotations.yaml_file import first_fault, read_yaml
 from artifacts.errors import InputError
+from artifacts.location import LocalFiles, located
 from medi_sources.records import Source
 
 FOLDER = Path(__file__).parent / "catalog"
 _LIMIT = 4 * 1024 * 1024
 
 
-def load_catalog(folder: Path = FOLDER) -> dict[str, Source]:
+@lru_cache
+def load_catalog(folder: Path = FOLDER) -> Mapping[str, Source]:
     """All records by name: files in the order of their names, records as they stand in each.
 
-    Raises InputError naming the file, the record and the field at fault.
+    Read once a process. Raises InputError naming the file, the record and the field at fault.
     """
     if not folder.is_dir():
         raise InputError(f"catalog folder {folder} does not exist")
@@ -33,6 +36,33 @@ def load_catalog(folder: Path = FOLDER) -> dict[str, Source]:
             catalog[source.name] = source
             first_seen[source.name] = path
     return catalog
+
+
+def with_own(catalog: Mapping[str, Source], folder: Path) -> dict[str, Source]:
+    """The catalog and the records of a user's own folder, whose collection is "own".
+
+    Local files are taken from that folder; their sha256 goes into the record, so that a changed
+    file is another input. Raises InputError as `load_catalog` does, for a folder without records,
+    for a name that the catalog has, and for a local file that is not there.
+    """
+    own = load_catalog(folder)
+    if not own:
+        raise InputError(f"--sources {folder}: no *.yaml with source records there")
+    found = dict(catalog)
+    for name, source in own.items():
+        if name in catalog:
+            raise InputError(f"--sources {folder}: {name} is in medi's catalog: take another name")
+        location = source.location
+        if isinstance(location, LocalFiles):
+            location = located(location, folder)
+        found[name] = source.model_copy(update={"collection": "own", "location": location})
+    return found
+
+
+def task_ids(catalog: Mapping[str, Source]) -> dict[str, int]:
+    """The 330 datasets numbered from 0: first those by hand, then the Super-NI tasks by name."""
+    names = [name for name, source in catalog.items() if source.collection == "medi"]
+    return {name: number for number, name in enumerate(names)}
 
 
 def select(catalog: Mapping[str, Source], names: Iterable[str]) -> list[Source]:

@@ -15,8 +15,27 @@ from pydantic import BaseModel, ConfigDict, Field
 from artifacts.text import normalise
 from medi_sources.readers.items import Dropped, Item
 
-# Reasons that speak against a source. The others (no_positive, query_is_positive, duplicate,
-# joined, over_cap, no_partner) are what sound sources have too.
+# Every reason for which a row of a source is not in MEDI, as a user reads it.
+REASONS = {
+    "malformed": "The row cannot be read: it is not in the format of its file.",
+    "wrong_fields": "A field is missing, is of another type, or has nothing in it.",
+    "invalid_utf8": "A text has bytes that are not UTF-8, or half a character.",
+    "nul_byte": "A text has a NUL byte.",
+    "no_positive": "The source gives the query no positive.",
+    "empty": "The query or every positive is empty or white space.",
+    "too_short": "The query or every positive is shorter than min_chars.",
+    "too_long": "The query or every positive is longer than max_chars.",
+    "non_text": "The query or every positive has hardly a letter or digit in it.",
+    "query_is_positive": "Query and positive are the same text.",
+    "boilerplate": "The positive is that of too many other queries to be an answer to this one.",
+    "duplicate": "A row before it has the same query and positive (Super-NI: the same input).",
+    "joined": "A row before it has the same query and now knows this row's positives as well.",
+    "near_duplicate": "A row before it has nearly the same query and nearly the same positive.",
+    "no_partner": "No other instance of the Super-NI task can be its positive or its negative.",
+    "over_cap": "Usable, but not drawn: the dataset has more rows than it may give.",
+}
+
+# Those that speak against a source. Sound sources have the others too.
 BAD_REASONS = frozenset(
     {
         "malformed",
@@ -44,6 +63,11 @@ class CleaningOptions(BaseModel):
     min_chars: int = Field(default=2, ge=1)
     max_chars: int = Field(default=100_000, ge=1)
     max_drop_share: float = Field(default=0.2, ge=0, le=1)  # of rows with a bad reason
+    # Boilerplate is the positive of more than this share of the rows (1: nothing is) ...
+    boilerplate_share: float = Field(default=0.005, gt=0, le=1)
+    boilerplate_queries: int = Field(default=100, ge=2)  # ... and of so many different queries
+    # From this Jaccard similarity of character 5-grams on the later row is dropped; None: never.
+    near_duplicates: float | None = Field(default=None, ge=0.5, le=1)
 
 
 def clean(item: Item, options: CleaningOptions) -> Item | Dropped:
@@ -58,11 +82,11 @@ def clean(item: Item, options: CleaningOptions) -> Item | Dropped:
         return _clean_set(item, options)
     reason = fault(query := item.query.strip(), options)
     if reason:
-        return Dropped(item.row_id, reason, f"query: {_shown(query)}")
+        return Dropped(item.row_id, reason, shown("query", query))
     positives, reason, bad = _usable(item.positives, options)
     positives.pop(normalise(query), None)
     if not positives:
-        return Dropped(item.row_id, reason or _no_positive(item), _shown(bad))
+        return _without_positive(item, query, reason, bad)
     negatives, _, _ = _usable(item.negatives, options)
     return replace(
         item,
@@ -121,14 +145,18 @@ def _usable(
     return usable, first, bad
 
 
-def _no_positive(item: Item) -> str:
-    return "query_is_positive" if item.positives else "no_positive"
+def _without_positive(item: Item, query: str, reason: str | None, bad: str) -> Dropped:
+    if reason:
+        return Dropped(item.row_id, reason, shown("positive", bad))
+    if item.positives:
+        return Dropped(item.row_id, "query_is_positive", shown("query", query))
+    return Dropped(item.row_id, "no_positive")
 
 
 def _clean_set(item: Item, options: CleaningOptions) -> Item | Dropped:
     members, reason, bad = _usable((item.query, *item.positives), options)
     if len(members) < 2:
-        return Dropped(item.row_id, reason or _no_positive(item), _shown(bad))
+        return _without_positive(item, item.query.strip(), reason, bad)
     query, *others = members.values()
     return replace(item, query=query, positives=tuple(others))
 
@@ -138,12 +166,13 @@ def _clean_superni(item: Item, options: CleaningOptions) -> Item | Dropped:
     output = (item.output or "").strip()
     reason = "empty" if not output else _unstorable(output)
     if reason:
-        return Dropped(item.row_id, reason, "output")
+        return Dropped(item.row_id, reason, shown("output", output))
     reason = fault(query := item.query.strip(), options)
     if reason:
-        return Dropped(item.row_id, reason, f"input: {_shown(query)}")
+        return Dropped(item.row_id, reason, shown("input", query))
     return replace(item, query=query, output=output)
 
 
-def _shown(text: str) -> str:
-    return f"{len(text)} characters, {text[:60]!r}" if text else ""
+def shown(role: str, text: str) -> str:
+    """A text as the detail of a dropped row quotes it."""
+    return f"{role}: {len(text)} characters, {text[:60]!r}"

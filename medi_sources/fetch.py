@@ -1,27 +1,30 @@
 """Files of a location onto disk: from the mirror, else the Hub's cache, else the network.
 
-A file that arrives short or broken is an error, never a file. Retrying is the caller's.
+A file that arrives short, broken or changed is an error, never a file.
 """
 
 from __future__ import annotations
 
+import gzip
+import io
 import shutil
 import zipfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 
 from artifacts.errors import DatasetError, InputError
-from artifacts.location import HubFiles, Location
+from artifacts.keys import sha256_file
+from artifacts.location import GitHubFiles, HubFiles, LocalFiles, Location
+from medi_sources import hub
+from medi_sources.download import FetchError as FetchError
+from medi_sources.download import RefusedError, Remote, download
+from medi_sources.window import ChunkReader, Window, copy_window
 
 VERSION = 1
-_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
-
-
-class FetchError(RuntimeError):
-    """The network did not give a file this time; trying again may help."""
 
 
 def local_names(location: Location) -> list[str]:
@@ -29,20 +32,38 @@ def local_names(location: Location) -> list[str]:
     return [f"{i:03d}-{_member(f).rsplit('/', 1)[-1]}" for i, f in enumerate(location.files)]
 
 
-def fetch(location: Location, folder: Path, mirror: Path | None) -> None:
+def fetch(
+    location: Location, folder: Path, mirror: Path | None, window: Window | None = None
+) -> None:
     """Write the files of `location` into `folder` under `local_names`.
 
-    Raises FetchError for network trouble, DatasetError for an archive without the member.
+    With a window, which is for a location of one file of lines, the file written has the window's
+    lines alone, and neither disk nor network see more than the lines up to its end.
+
+    Raises FetchError for network trouble that does not pass; InputError where a repository does
+    not have the file at its revision, or not for this user; DatasetError where the file is not
+    what it should be: not whole, not of its sha256, no archive with the member.
     """
-    for file, name in zip(location.files, local_names(location), strict=True):
-        archive, _, member = file.partition("::")
-        source = _at_hand(location, archive, mirror)
-        partial = folder / f".{name}.part"
-        if source is None:
-            _download(location.url(archive), partial)
-            source = partial
-        _place(source, member, folder / name)
-        partial.unlink(missing_ok=True)
+    if window is not None and (len(location.files) > 1 or "::" in location.files[0]):
+        raise ValueError(f"a window is of one file of lines, not of {location.files}")
+    pins = location.sha256 or (None,) * len(location.files)
+    for file, name, pin in zip(location.files, local_names(location), pins, strict=True):
+        archive = file.partition("::")[0]
+        made, scratch = folder / f".{name}.made", folder / f".{name}.part"
+        try:
+            if window is None:
+                _place(_whole(location, archive, mirror, scratch), file, made)
+                _require_pin(location.url(file), pin, sha256_file(made) if pin else None)
+            else:
+                _cut(location, window, pin, mirror, made)
+            made.replace(folder / name)
+        except RefusedError as error:
+            if isinstance(location, HubFiles | GitHubFiles) and error.status is not None:
+                raise InputError(_not_given(location, archive, error)) from error
+            raise
+        finally:
+            made.unlink(missing_ok=True)
+            scratch.unlink(missing_ok=True)
 
 
 def require_available(locations: Iterable[tuple[str, Location]], mirror: Path | None) -> None:
@@ -54,12 +75,12 @@ def require_available(locations: Iterable[tuple[str, Location]], mirror: Path | 
     for dataset, location in locations:
         for file in location.files:
             archive = file.partition("::")[0]
-            if _at_hand(location, archive, mirror, ask_hub=False) is not None:
+            if _at_hand(location, archive, mirror) is not None:
                 continue
             url = location.url(archive)
             host = urlsplit(url).netloc
             if host not in reachable:
-                reachable[host] = _why_unreachable(host)
+                reachable[host] = _why_unreachable(url)
             if reachable[host]:
                 missing = f"{mirror / location.mirror_path(archive)} is missing" if mirror else url
                 raise InputError(
@@ -73,72 +94,117 @@ def _member(file: str) -> str:
     return member or archive
 
 
-def _at_hand(
-    location: Location, archive: str, mirror: Path | None, *, ask_hub: bool = True
-) -> Path | None:
-    if mirror is not None:
-        mirrored = mirror / location.mirror_path(archive)
-        if mirrored.is_file():
-            return mirrored
-    return _from_hub(location, archive, ask_hub=ask_hub) if isinstance(location, HubFiles) else None
+def _on_disk(location: Location, archive: str, mirror: Path | None) -> Path | None:
+    """The file in the mirror or in the user's own folder."""
+    if isinstance(location, LocalFiles):
+        return location.folder / archive
+    path = mirror / location.mirror_path(archive) if mirror is not None else None
+    return path if path is not None and path.is_file() else None
 
 
-def _from_hub(location: HubFiles, file: str, *, ask_hub: bool) -> Path | None:
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+def _at_hand(location: Location, archive: str, mirror: Path | None) -> Path | None:
+    found = _on_disk(location, archive, mirror)
+    if found is None and isinstance(location, HubFiles):
+        return hub.cached(location, archive)
+    return found
 
-    repository, revision = location.repository, location.revision
-    cached = try_to_load_from_cache(repository, file, revision=revision, repo_type="dataset")
-    if isinstance(cached, str):
-        return Path(cached)
-    if not ask_hub:
-        return None
+
+def _why_unreachable(url: str) -> str | None:
+    parts = urlsplit(url)
     try:
-        return Path(hf_hub_download(repository, file, revision=revision, repo_type="dataset"))
-    except Exception as error:  # the Hub client raises many kinds; all mean: not this time
-        raise FetchError(f"{location.url(file)}: {type(error).__name__}: {error}") from error
-
-
-def _why_unreachable(host: str) -> str | None:
-    try:
-        httpx.head(f"https://{host}/", timeout=10.0)
+        httpx.head(f"{parts.scheme}://{parts.netloc}/", timeout=10.0)
     except httpx.HTTPError as error:
         return type(error).__name__
     return None
 
 
-def _download(url: str, target: Path) -> None:
-    """Stream `url` into `target`; a body shorter than announced is an error."""
+def _whole(location: Location, archive: str, mirror: Path | None, scratch: Path) -> Path:
+    """The whole file, on disk already, in the Hub's cache, or downloaded to `scratch`."""
+    found = _on_disk(location, archive, mirror)
+    if found is not None:
+        return found
+    if isinstance(location, HubFiles):
+        path = hub.from_hub(location, archive)
+    else:
+        path = scratch
+        download(location.url(archive), path)
+    _require_whole(path, location.url(archive))
+    return path
+
+
+def _require_whole(path: Path, url: str) -> None:
+    """Raise DatasetError for a .gz that does not unpack to its end, a .zip without directory."""
     try:
-        with (
-            httpx.stream(
-                "GET",
-                url,
-                headers={"accept-encoding": "identity"},  # the length announced is the file's
-                timeout=_TIMEOUT,
-                follow_redirects=True,
-            ) as response,
-            target.open("wb") as out,
-        ):
-            response.raise_for_status()
-            for chunk in response.iter_raw():
-                out.write(chunk)
-            announced = response.headers.get("content-length")
-    except httpx.HTTPError as error:
-        raise FetchError(f"{url}: {type(error).__name__}: {error}") from error
-    if announced is not None and int(announced) != target.stat().st_size:
-        raise FetchError(f"{url}: {target.stat().st_size} bytes instead of {announced}")
+        if url.endswith(".gz"):
+            with gzip.open(path) as file:
+                while file.read(1 << 20):
+                    pass
+        elif url.endswith(".zip"):
+            zipfile.ZipFile(path).close()
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{url}: is broken where it lies upstream ({error})") from error
 
 
-def _place(source: Path, member: str, target: Path) -> None:
+def _cut(
+    location: Location, window: Window, pin: str | None, mirror: Path | None, target: Path
+) -> None:
+    """Write the window of the location's one file, from what is at hand or the open network."""
+    file = location.files[0]
+    at_hand, url = _at_hand(location, file, mirror), location.url(file)
+    if at_hand is not None:
+        _require_pin(url, pin, sha256_file(at_hand) if pin else None)
+        with at_hand.open("rb") as source:
+            copy_window(source, target, window, file)
+        return
+    headers: dict[str, str] = {}
+    stated = None
+    if isinstance(location, HubFiles):
+        headers = hub.token_headers()
+        stated = hub.stated_sha256(location, file) if pin else None
+    _require_pin(url, pin, stated)
+
+    def copy(chunks: Iterator[bytes]) -> None:
+        with io.BufferedReader(ChunkReader(chunks)) as source:
+            copy_window(source, target, window, file)
+
+    Remote(url, headers).read(copy)
+
+
+def _require_pin(url: str, pin: str | None, found: str | None) -> None:
+    if pin and found is None:
+        raise InputError(
+            f"{url}: sha256 {pin} cannot be checked on a window of the file: take the pin out of "
+            "the record, or put the whole file into a mirror folder (--mirror)"
+        )
+    if found != pin:
+        raise DatasetError(
+            f"{url}: changed under a pinned revision: expected sha256 {pin}, found {found}"
+        )
+
+
+def _not_given(location: HubFiles | GitHubFiles, file: str, error: RefusedError) -> str:
+    return (
+        f"{file}: {location.repository} does not give it at revision {location.revision} "
+        f"({error}): correct the record, log in where access is restricted (HF_TOKEN), or put "
+        "the file into a mirror folder (--mirror)"
+    )
+
+
+def _place(source: Path, file: str, target: Path) -> None:
+    """Put `source`, or its member that `file` names, at `target`."""
+    archive, _, member = file.partition("::")
     if not member:
-        shutil.copyfile(source, target)
+        if source.parent == target.parent:  # downloaded just now
+            source.replace(target)
+        else:
+            shutil.copyfile(source, target)
         return
     try:
         with (
-            zipfile.ZipFile(source) as archive,
-            archive.open(member) as packed,
+            zipfile.ZipFile(source) as packed,
+            packed.open(member) as content,
             target.open("wb") as out,
         ):
-            shutil.copyfileobj(packed, out)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{source.name}: no readable member {member!r} ({error})") from error
+            shutil.copyfileobj(content, out)
+    except (KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{archive}: no readable member {member!r} ({error})") from error

@@ -221,8 +221,9 @@ def without_leaks(rows: pa.Table, leaks: pa.Table) -> pa.Table:
         for i, row_id in enumerate(row_ids):
             if row_id in negatives and values[i] is not None:
                 values[i] = [v for j, v in enumerate(values[i]) if j not in negatives[row_id]]
-        field = rows.schema.field(name)
-        rows = rows.set_column(rows.schema.get_field_index(name), field, pa.array(values, field.type))
+        at = rows.schema.get_field_index(name)
+        field = rows.schema.field(at)
+        rows = rows.set_column(at, field, pa.array(values, field.type))
     return rows.filter(pa.array([row_id not in gone for row_id in row_ids]))
 
 

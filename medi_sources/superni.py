@@ -21,16 +21,19 @@ import numpy as np
 import numpy.typing as npt
 
 from artifacts.encoder import Encode, Vectors
+from artifacts.errors import InputError
 from artifacts.text import normalise
 
 Kind = Literal["classification", "generation"]
 _Ints = npt.NDArray[np.int64]
+_Grid = npt.NDArray[np.float64]  # whole multiples of 2**-24, in units of it
 _Scores = npt.NDArray[np.int32]  # in units of 1e-4
 
 _MOST_LABELS = 32
 _LEAST_PER_LABEL = 5
+_GRID = 2.0**24
 _SCALE = 10_000
-_BLOCK = 256  # rows of the score matrix held at once
+_CELL_BYTES = 32  # three float64, an int32 and a bool for each score of a block
 _NEVER = np.iinfo(np.int32).min
 
 
@@ -71,22 +74,37 @@ def task_kind(outputs: Sequence[str]) -> tuple[Kind, int]:
     return ("classification" if closed else "generation"), labels
 
 
-def superni_pairs(instances: Sequence[Instance], encode: Encode, negatives: int) -> TaskPairs:
+def superni_pairs(
+    instances: Sequence[Instance], encode: Encode, negatives: int, memory_mib: float
+) -> TaskPairs:
     """Positive and up to `negatives` hard negatives of each instance.
 
     `instances` have distinct inputs. Scores are rounded to 1e-4 before they decide, ties go to
-    the first instance. Memory: two float64 matrices of len(instances) x dim and a few blocks of
-    256 x len(instances).
+    the first instance. The scores take up to `memory_mib` at once, which never changes a result;
+    besides them there are one or two float64 matrices of len(instances) x dim.
+
+    Raises InputError where `memory_mib` does not hold the scores of one instance.
     """
+    rows_at_once = _rows_at_once(len(instances), memory_mib)
     kind, labels = task_kind([each.output for each in instances])
     label = _label_numbers(instances)
-    x = _float64(encode([each.input for each in instances]))
+    x = _on_grid(encode([each.input for each in instances]))
     y = None if kind == "classification" else _output_vectors(instances, label, encode)
     partners: list[Partners] = []
-    for start in range(0, len(instances), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(instances)))
+    for start in range(0, len(instances), rows_at_once):
+        rows = np.arange(start, min(start + rows_at_once, len(instances)))
         partners += _block_partners(rows, x, y, label, negatives)
     return TaskPairs(kind, labels, partners)
+
+
+def _rows_at_once(instances: int, memory_mib: float) -> int:
+    one_mib = instances * _CELL_BYTES / 2**20
+    if memory_mib < one_mib:
+        raise InputError(
+            f"superni_memory_mib {memory_mib:g} is too small for a task of {instances} instances: "
+            f"the scores of one take {one_mib:.3g} MiB"
+        )
+    return int(memory_mib / one_mib)
 
 
 def _label_numbers(instances: Sequence[Instance]) -> _Ints:
@@ -97,35 +115,32 @@ def _label_numbers(instances: Sequence[Instance]) -> _Ints:
     )
 
 
-def _output_vectors(
-    instances: Sequence[Instance], label: _Ints, encode: Encode
-) -> npt.NDArray[np.float64]:
+def _output_vectors(instances: Sequence[Instance], label: _Ints, encode: Encode) -> _Grid:
     """Vectors of the outputs, each distinct output encoded once."""
     _, first = np.unique(label, return_index=True)
-    return _float64(encode([instances[i].output for i in first]))[label]
+    return _on_grid(encode([instances[i].output for i in first]))[label]
 
 
-def _float64(vectors: Vectors) -> npt.NDArray[np.float64]:
-    # In double precision a product does not depend, at 1e-4, on threads or block size.
-    return vectors.astype(np.float64)
+def _on_grid(vectors: Vectors) -> _Grid:
+    """On this grid products of unit vectors sum exactly, whatever the block or the thread."""
+    grid = vectors.astype(np.float64)
+    grid *= _GRID
+    return np.rint(grid, out=grid)
 
 
 def _block_partners(
-    rows: _Ints,
-    x: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64] | None,
-    label: _Ints,
-    negatives: int,
+    rows: _Ints, x: _Grid, y: _Grid | None, label: _Ints, negatives: int
 ) -> list[Partners]:
     inputs = x[rows] @ x.T
-    outputs = np.zeros_like(inputs) if y is None else y[rows] @ y.T
+    outputs = None if y is None else y[rows] @ y.T
     same_label = label[rows][:, None] == label[None, :]
-    s_pos = _rounded(inputs + outputs)
+    s_pos = _rounded(inputs.copy() if outputs is None else inputs + outputs)
     s_pos[np.arange(len(rows)), rows] = _NEVER
-    if y is None:
+    if outputs is None:
         s_pos[~same_label] = _NEVER
     positive = _take_best(s_pos)
-    s_neg = _rounded(inputs - outputs)
+    del s_pos
+    s_neg = _rounded(inputs if outputs is None else np.subtract(inputs, outputs, out=inputs))
     s_neg[same_label] = _NEVER
     s_neg[np.flatnonzero(positive >= 0), positive[positive >= 0]] = _NEVER
     best = np.stack([_take_best(s_neg) for _ in range(negatives)], axis=1)
@@ -135,8 +150,10 @@ def _block_partners(
     ]
 
 
-def _rounded(scores: npt.NDArray[np.float64]) -> _Scores:
-    return np.rint(scores * _SCALE).astype(np.int32)
+def _rounded(scores: _Grid) -> _Scores:
+    """Scores in units of 1e-4; `scores` are overwritten."""
+    scores *= _SCALE / _GRID**2
+    return np.rint(scores, out=scores).astype(np.int32)
 
 
 def _take_best(scores: _Scores) -> _Ints:

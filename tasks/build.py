@@ -6,7 +6,7 @@ completed state named "Cached". Fetching alone is retried.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from prefect.tasks import exponential_backoff
 from artifacts.errors import DatasetError
 from artifacts.keys import Spec
 from artifacts.location import Location
-from artifacts.publish import Entry, write_folder
+from artifacts.publish import Publication
 from artifacts.store import Artifact, Store
 from medi_sources.fetch import FetchError
+from medi_sources.window import Window
 from tasks import stages, ui
 from tasks.steps import Setting, Step
 
@@ -43,9 +44,13 @@ def _network_trouble(task: Any, run: Any, state: State[Any]) -> bool:
     retry_condition_fn=_network_trouble,
 )
 def fetch(
-    spec: Spec, location: Location, store: Store, mirror: Path | None
+    spec: Spec,
+    location: Location,
+    store: Store,
+    mirror: Path | None,
+    window: Window | None = None,
 ) -> State[Any] | dict[str, Any]:
-    return report(stages.fetch(spec, location, store, mirror))
+    return report(stages.fetch(spec, location, store, mirror, window))
 
 
 @task(name="pairs", task_run_name="pairs: {step.dataset}", tags=["pairs"], cache_policy=NO_CACHE)
@@ -61,7 +66,7 @@ def mine(step: Step, setting: Setting) -> State[Any] | dict[str, Any]:
 @task(name="shards", task_run_name="shards: {step.dataset}", tags=["shards"], cache_policy=NO_CACHE)
 def shards(step: Step, setting: Setting, chain: Mapping[str, Spec]) -> State[Any] | dict[str, Any]:
     """Also shows the dataset's table in the UI; `chain` has the specs of all its stages."""
-    made = stages.shards(step, setting)
+    made = stages.shards(step, setting, chain["fetch"])
     found = {stage: setting.store.find(spec) for stage, spec in chain.items()}
     ui.show_dataset(step.dataset, {s: a for s, a in found.items() if a is not None})
     return report(made)
@@ -69,10 +74,12 @@ def shards(step: Step, setting: Setting, chain: Mapping[str, Spec]) -> State[Any
 
 @task(name="publish", tags=["publish"], cache_policy=NO_CACHE)
 def publish(
-    spec: Spec, entries: Sequence[Entry], build: Mapping[str, Any], setting: Setting
+    spec: Spec,
+    publication: Publication,
+    leaks: Spec | None,
+    setting: Setting,
 ) -> State[Any] | dict[str, Any]:
-    made = setting.store.build(spec, lambda folder: write_folder(folder, entries, build))
-    return report(made)
+    return report(stages.publish(spec, publication, leaks, setting))
 
 
 def report(made: tuple[Artifact, bool]) -> State[Any] | dict[str, Any]:

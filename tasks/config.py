@@ -10,8 +10,10 @@ from annotations.schema import Level
 from artifacts.shards import ShardOptions
 from evaluation.records import EvaluationOptions
 from medi_sources.clean import CleaningOptions
+from medi_sources.leaks import DecontaminationOptions
 from medi_sources.pairs import PairsOptions
 from medi_sources.records import Source
+from medi_sources.window import Window, window_of
 from mining.options import EncoderOptions, MiningOptions
 from training.options import TrainingOptions
 
@@ -24,6 +26,8 @@ class BuildConfig(_Frozen):
     """One build of MEDI."""
 
     datasets: tuple[str, ...]
+    sources: str | None = None  # a folder of own records and annotations, all built as well
+    licences: Literal["any", "commercial"] = "any"  # commercial: only what may be used so
     origin: Literal["upstream", "sample"] = "upstream"  # sample: the generated world
     seed: int = 0
     max_rows: int | None = Field(default=None, gt=0)  # cap below a record's own `rows`
@@ -34,6 +38,8 @@ class BuildConfig(_Frozen):
     mining: MiningOptions = MiningOptions()
     shards: ShardOptions = ShardOptions()
     detail: Level = "detailed"  # of the instructions
+    superni_instructions: Literal["written", "definition"] = "written"
+    decontamination: DecontaminationOptions = DecontaminationOptions()
     workers: int = Field(default=4, gt=0)  # tasks at once; models and GPUs are used one at a time
 
 
@@ -62,9 +68,19 @@ class Profile(_Frozen):
 
 def pairs_options(source: Source, config: BuildConfig) -> PairsOptions:
     """The record's cap, or the profile's where that is lower."""
+    cut = window(source, config)
     return PairsOptions(
         seed=config.seed,
+        first_row=cut.start if cut else 0,
         cap=min(source.rows, config.max_rows or source.rows),
         cleaning=config.cleaning,
         superni_negatives=config.mining.negatives,
+        superni_memory_mib=config.mining.memory_mib,
     )
+
+
+def window(source: Source, config: BuildConfig) -> Window | None:
+    """The lines to read of a giant file, drawn by the seed; None where all of it is read."""
+    if source.window is None or config.origin == "sample":
+        return None
+    return window_of(config.seed, source.name, source.upstream_rows, source.window)

@@ -12,15 +12,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from annotations.render import END
 from artifacts.keys import Spec
 from artifacts.location import Location
 from artifacts.models import ModelRef
+from artifacts.publish import FOLDER, Publication, write_folder
+from artifacts.row import LEAKS
 from artifacts.shards import medi_table, read_table, write_shards, write_table
 from artifacts.store import Artifact, Store
 from medi_sources.fetch import fetch as fetch_files
 from medi_sources.fetch import local_names
+from medi_sources.leaks import without_leaks
 from medi_sources.pairs import build_pairs
+from medi_sources.readers.superni import superni_definition
+from medi_sources.window import Window
 from mining.device import resolve_device
 from mining.encode import SentenceEncoder, load_encoder
 from mining.mine import mine as mine_pairs
@@ -40,12 +47,16 @@ def encoder_on_device(model: ModelRef, options: EncoderOptions) -> Iterator[Sent
 
 
 def fetch(
-    spec: Spec, location: Location, store: Store, mirror: Path | None
+    spec: Spec,
+    location: Location,
+    store: Store,
+    mirror: Path | None,
+    window: Window | None = None,
 ) -> tuple[Artifact, bool]:
     """The files of a location, of a source or of an evaluation task."""
 
     def make(folder: Path) -> Mapping[str, Any]:
-        fetch_files(location, folder, mirror)
+        fetch_files(location, folder, mirror, window)
         return {"files": len(location.files)}
 
     return store.build(spec, make)
@@ -88,14 +99,51 @@ def mine(step: Step, setting: Setting) -> tuple[Artifact, bool]:
     return setting.store.build(step.spec, make, _environment(config))
 
 
-def shards(step: Step, setting: Setting) -> tuple[Artifact, bool]:
+def shards(step: Step, setting: Setting, raw: Spec) -> tuple[Artifact, bool]:
+    """`raw` is the dataset's fetch artifact."""
+
     def make(folder: Path) -> Mapping[str, Any]:
         mined = read_table(step.read(setting.store).file("mined.parquet"))
-        table = medi_table(mined, step.dataset, *step.instructions)
+        said = instructions(step, setting.store.get(raw), setting.config)
+        table = medi_table(mined, step.dataset, *said)
         count = write_shards(table, folder, setting.config.shards)
         return {"rows": table.num_rows, "shards": count}
 
     return setting.store.build(step.spec, make)
+
+
+def publish(
+    spec: Spec,
+    publication: Publication,
+    leaks: Spec | None,
+    setting: Setting,
+) -> tuple[Artifact, bool]:
+    """The dataset folder without the shards that are published as they are."""
+    config = setting.config
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        found = LEAKS.empty_table()
+        if leaks is not None:
+            found = read_table(setting.store.get(leaks).file("leaks.parquet"))
+        if config.decontamination.action == "remove":
+            for entry in publication.entries:
+                own = found.filter(pc.equal(found.column("dataset"), entry.name))
+                if own.num_rows:
+                    rows = pa.concat_tables(map(read_table, entry.shards.values()))
+                    target = folder / FOLDER / "data" / entry.name
+                    write_shards(without_leaks(rows, own), target, config.shards)
+        return write_folder(folder, publication, found)
+
+    return setting.store.build(spec, make)
+
+
+def instructions(step: Step, raw: Artifact, config: BuildConfig) -> tuple[str, str]:
+    """The annotation's instructions, or for Super-NI, where asked for, the task's definition."""
+    if step.source.reader.layout != "superni" or config.superni_instructions == "written":
+        return step.instructions
+    (name,) = local_names(step.source.location)
+    definition = superni_definition(raw.file(name)).rstrip(" .:;") + END
+    return definition, definition
 
 
 def sample_rows(artifact: Artifact, n: int) -> list[dict[str, Any]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from artifacts.keys import Spec
+from artifacts.location import Location
 from artifacts.models import ModelRef
 from artifacts.store import Artifact, Store
 from evaluation.records import EvalTask
@@ -52,6 +54,42 @@ class Step:
         if self.upstream is None:
             raise LookupError(f"{self.spec} reads no artifact")
         return store.get(self.upstream)
+
+
+@dataclass(frozen=True)
+class DataStep:
+    """The files of one evaluation task."""
+
+    spec: Spec
+    location: Location
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class TextsStep:
+    """The texts of one evaluation task, from its files.
+
+    A task that only mteb knows has no record here: mteb gets its data from the Hub.
+    """
+
+    spec: Spec
+    task: EvalTask | None
+    data: DataStep | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class LeaksStep:
+    """Looking for the evaluation texts in all datasets of a build."""
+
+    spec: Spec
+    texts: Sequence[TextsStep]
+    mined: Mapping[str, Spec]
+    problem: str | None
+
+    @property
+    def data(self) -> list[DataStep]:
+        return [texts.data for texts in self.texts if texts.data]
 
 
 @dataclass(frozen=True)

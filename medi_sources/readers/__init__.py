@@ -52,6 +52,6 @@ def read(source: records.Source, files: Sequence[Path]) -> Iterator[Item | Dropp
         case records.Squad():
             return squad.read(files)
         case records.ParallelLines():
-            return parallel_lines.read(files)
+            return parallel_lines.read(source.reader, files)
         case records.SuperNi():
             return superni.read(files)

@@ -1,10 +1,11 @@
-"""Named columns of Parquet, CSV, TSV or JSON-lines files."""
+"""Named columns of Parquet, CSV, TSV or JSON files."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -13,46 +14,67 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.errors import DatasetError
-from medi_sources.readers.files import json_lines, opened
-from medi_sources.readers.items import Item, Row, RowError, field, items, text, texts
+from medi_sources.readers.files import json_elements, line_values, opened
+from medi_sources.readers.items import Item, Row, RowError, at, items, text, texts
 from medi_sources.records import Columns
 
 _LONGEST_CELL = 1 << 30  # bytes; Python's default of 128 KB refuses long articles
-_SUFFIXES = ".parquet, .csv, .tsv, .txt, .jsonl, .json (each but .parquet also with .gz)"
+_FORMATS = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "tsv",
+    ".jsonl": "jsonl",
+    ".json": "jsonl",
+}
 
 
 def read(reader: Columns, files: Sequence[Path]) -> Iterator[Row]:
-    """Cells of `pos` and `neg` may be lists of texts. Raises DatasetError for missing columns.
-
-    A TSV is read without quoting: most have none, and a lone quote would swallow rows.
-    """
+    """Cells of `pos` and `neg` may be lists of texts. Raises DatasetError for missing columns."""
 
     def to_item(value: Any, row_id: int) -> Item:
+        _require_pair(value, reader.where or {})
         return Item(
             row_id,
-            query=text(field(value, reader.query), reader.query),
-            positives=texts(field(value, reader.pos), reader.pos),
-            negatives=() if reader.neg is None else texts(field(value, reader.neg), reader.neg),
+            query=text(at(value, reader.query), reader.query),
+            positives=texts(at(value, reader.pos), reader.pos),
+            negatives=() if reader.neg is None else texts(at(value, reader.neg), reader.neg),
         )
 
-    if all(_suffix(path) in (".jsonl", ".json") for path in files):
-        return json_lines(files, to_item)
-    names = [name for name in (reader.query, reader.pos, reader.neg) if name is not None]
-    return items(chain.from_iterable(_rows(path, names) for path in files), to_item)
+    return items(chain.from_iterable(_rows(reader, path) for path in files), to_item)
 
 
-def _suffix(path: Path) -> str:
-    return Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
+def _rows(reader: Columns, path: Path) -> Iterator[Any]:
+    match reader.format or _by_suffix(path):
+        case "parquet":
+            return _parquet(path, reader.columns)
+        case "csv":
+            return _delimited(reader, path, ",", quoted=reader.quoted is not False)
+        case "tsv":
+            # Most have no quoting, and a lone quote would swallow rows.
+            return _delimited(reader, path, "\t", quoted=reader.quoted is True)
+        case "json_list":
+            return json_elements(path, "a JSON list of objects")
+        case _:
+            return line_values(path)
 
 
-def _rows(path: Path, names: list[str]) -> Iterator[Any]:
-    if path.suffix == ".parquet":
-        return _parquet(path, names)
-    if _suffix(path) == ".csv":
-        return _delimited(path, names, delimiter=",", quoting=csv.QUOTE_MINIMAL)
-    if _suffix(path) in (".tsv", ".txt"):
-        return _delimited(path, names, delimiter="\t", quoting=csv.QUOTE_NONE)
-    raise DatasetError(f"{path.name}: expected files of one kind that end in one of {_SUFFIXES}")
+def _by_suffix(path: Path) -> str:
+    suffix = Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
+    if suffix not in _FORMATS or (suffix == ".parquet" and path.suffix == ".gz"):
+        known = ", ".join(_FORMATS)
+        raise DatasetError(
+            f"{path.name}: expected a name that ends in one of {known} (each but .parquet also "
+            "with .gz), or the record to say the reader's format"
+        )
+    return _FORMATS[suffix]
+
+
+def _require_pair(value: Any, where: Mapping[str, str]) -> None:
+    for name, wanted in where.items():
+        found = at(value, name)
+        if (found if isinstance(found, str) else json.dumps(found, default=str)) != wanted:
+            raise RowError("no_positive", f"{name} is {found!r}, not {wanted!r}")
 
 
 def _require(path: Path, names: list[str], found: Sequence[str]) -> None:
@@ -63,20 +85,20 @@ def _require(path: Path, names: list[str], found: Sequence[str]) -> None:
         )
 
 
-def _delimited(
-    path: Path, names: list[str], delimiter: str, quoting: Literal[0, 3]
-) -> Iterator[Any]:
+def _delimited(reader: Columns, path: Path, mark: str, *, quoted: bool) -> Iterator[Any]:
     csv.field_size_limit(_LONGEST_CELL)
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     with opened(path) as file:
         lines = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
-        records = csv.reader(lines, delimiter=delimiter, quoting=quoting)
-        header = [name.strip() for name in next(records, [])]
-        _require(path, names, header)
-        at = {name: header.index(name) for name in names}
+        # A blank before a quote would make the quote part of the cell, and its commas cell ends.
+        records = csv.reader(lines, delimiter=mark, quoting=quoting, skipinitialspace=quoted)
+        header = list(reader.header or (name.strip() for name in next(records, [])))
+        _require(path, reader.columns, header)
+        at_column = {name: header.index(name) for name in reader.columns}
         for record in records:
             # Trailing empty cells may be left off; a row that stops before our columns is broken.
-            if max(at.values()) < len(record) <= len(header):
-                yield {name: record[i] for name, i in at.items()}
+            if max(at_column.values()) < len(record) <= len(header):
+                yield {name: record[i] for name, i in at_column.items()}
             elif record:
                 found = f"{len(record)} cells under a header of {len(header)}"
                 yield RowError("wrong_fields", found)
@@ -85,10 +107,12 @@ def _delimited(
 def _parquet(path: Path, names: list[str]) -> Iterator[Any]:
     try:
         file = pq.ParquetFile(path)
-        _require(path, names, file.schema_arrow.names)
-        for batch in file.iter_batches(batch_size=1000, columns=names):
+        found = file.schema_arrow.names
+        columns = [name if name in found else name.partition(".")[0] for name in names]
+        _require(path, columns, found)
+        for batch in file.iter_batches(batch_size=1000, columns=sorted(set(columns))):
             yield from _batch_rows(batch)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DatasetError(f"{path.name}: expected a Parquet file, found {error}") from error
 
 

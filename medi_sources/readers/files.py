@@ -53,8 +53,12 @@ def decoded(line: bytes) -> str:
 
 def json_lines(files: Sequence[Path], to_item: ToItem) -> Iterator[Row]:
     """One item a line over all files. Blank lines at the end of a file do not count as rows."""
-    values = (_line_value(line) for path in files for line in _without_blank_end(path))
-    return items(values, to_item)
+    return items((value for path in files for value in line_values(path)), to_item)
+
+
+def line_values(path: Path) -> Iterator[Any]:
+    """The JSON value of each line; a RowError where a line has none."""
+    return map(_line_value, _without_blank_end(path))
 
 
 def _without_blank_end(path: Path) -> Iterator[bytes]:

@@ -77,6 +77,29 @@ def field(value: Any, name: str) -> Any:
     return value[name]
 
 
+def at(value: Any, path: str) -> Any:
+    """`value[path]`, else what a dotted path leads to: through null to null, through a list to
+    the list of what its elements have there."""
+    if "." not in path or (isinstance(value, dict) and path in value):
+        return field(value, path)
+    head, rest = path.split(".", 1)
+    inner = field(value, head)
+    if isinstance(inner, list):
+        return list(_of_each(inner, rest))
+    return None if inner is None else at(inner, rest)
+
+
+def _of_each(values: list[Any], path: str) -> Iterator[Any]:
+    first = path.partition(".")[0]
+    having = [value for value in values if not isinstance(value, dict) or first in value]
+    for value in having or values:  # where none has it, the error says so
+        found = at(value, path)
+        if isinstance(found, list):
+            yield from found
+        elif found is not None:
+            yield found
+
+
 def text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise wrong(name, "a text", value)

@@ -1,4 +1,4 @@
-"""Several text files whose line i says the same in each."""
+"""Several text files whose line i belongs together."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from typing import Any
 from artifacts.errors import DatasetError
 from medi_sources.readers.files import decoded, raw_lines
 from medi_sources.readers.items import Item, Row, items
+from medi_sources.records import ParallelLines
 
 
-def read(files: Sequence[Path]) -> Iterator[Row]:
+def read(reader: ParallelLines, files: Sequence[Path]) -> Iterator[Row]:
     """Raises DatasetError where one file goes on after another has ended: nothing is aligned."""
-    return items(_aligned(files), _to_item)
+
+    def to_item(value: Any, row_id: int) -> Item:
+        query, *others = (decoded(line) for line in value)
+        return Item(row_id, query, positives=tuple(others), is_set=not reader.ordered)
+
+    return items(_aligned(files), to_item)
 
 
 def _aligned(files: Sequence[Path]) -> Iterator[tuple[bytes, ...]]:
@@ -32,8 +38,3 @@ def _aligned(files: Sequence[Path]) -> Iterator[tuple[bytes, ...]]:
         yield from [(b"",) * len(files)] * blank
         blank = 0
         yield lines
-
-
-def _to_item(value: Any, row_id: int) -> Item:
-    members = [decoded(line) for line in value]
-    return Item(row_id, query=members[0], positives=tuple(members[1:]), is_set=True)

@@ -49,19 +49,20 @@ def leaks_of(dataset: str, evaluation: Mapping[str, bytes]) -> list[Leak]:
 
 def planted_rows(rows: Sequence[Row], leaks: Sequence[Leak]) -> list[Row]:
     """One row a leak, beside the dataset's own."""
-    return [_row(rows[7 * i + 1], leak) for i, leak in enumerate(leaks)]
+    return [_row(rows[(7 * i + 1) % len(rows)], leak) for i, leak in enumerate(leaks)]
 
 
 def planted_instances(instances: Sequence[Instance], leaks: Sequence[Leak]) -> list[Instance]:
     return [
-        replace(instances[7 * i + 1], input=leak.text, about=leak.text)
+        replace(instances[(7 * i + 1) % len(instances)], input=leak.text, about=leak.text)
         for i, leak in enumerate(leaks)
     ]
 
 
 def _row(row: Row, leak: Leak) -> Row:
     if leak.side == "query":
-        return replace(row, query=Text(leak.text, row.query.says))
+        near = Text(f"{row.pos[0].text} So someone asked: {leak.text}", row.pos[0].says)
+        return replace(row, query=Text(leak.text, row.query.says), pos=(near, *row.pos[1:]))
     query = Text(f"Please tell me. {row.query.text}", row.query.says)
     return replace(row, query=query, pos=(Text(leak.text, row.pos[0].says), *row.pos[1:]))
 

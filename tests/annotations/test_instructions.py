@@ -1,4 +1,4 @@
-"""Annotations: reading what people write, rendering it, and finding faults of wording."""
+"""Annotations: reading what people write, and rendering it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotations.lint import MAX_WORDS, lint
-from annotations.load import load_all, load_annotation
+from annotations.load import load_annotation
 from annotations.render import instructions
 from annotations.schema import Annotation, Side
 from artifacts.errors import InputError
-from medi_sources.catalog import load_catalog
 
 
 def side(**changes: object) -> Side:
@@ -143,71 +141,3 @@ def test_file_that_is_not_utf8_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "logbook.yaml").write_bytes(b"dataset: \xff\n")
     with pytest.raises(InputError, match="not UTF-8"):
         load_annotation("logbook", tmp_path)
-
-
-@pytest.mark.parametrize(
-    "changes, fault",
-    [
-        ({"tag": ""}, "query.tag: left empty"),
-        ({"domain": "  "}, "query.domain: left empty"),
-        ({"objective": "finding  voyages"}, "query (detailed): space at an end, or two in a row"),
-        ({"simple": "logbook "}, "query.simple: space at an end, or two in a row"),
-        ({"tag": "Logbook:"}, "query.tag: ends in ':'; the ending is added when rendering"),
-        ({"objective": "finding a island"}, "query (detailed): 'a island' should be 'an island'"),
-        ({"objective": "an voyage"}, "query (detailed): 'an voyage' should be 'a voyage'"),
-        ({"objective": "a hour"}, "query (detailed): 'a hour' should be 'an hour'"),
-        ({"objective": "an unique ship"}, "query (detailed): 'an unique' should be 'a unique'"),
-        (
-            {"simple": "sea " * MAX_WORDS + "sea"},
-            f"query.simple: {MAX_WORDS + 1} words, more than {MAX_WORDS}",
-        ),
-    ],
-)
-def test_lint_finds_each_fault_alone(changes, fault) -> None:
-    annotation = Annotation(dataset="logbook", query=side(**changes), document=other_side())
-    assert lint({"logbook": False}, {"logbook": annotation}) == [f"logbook: {fault}"]
-
-
-def test_lint_accepts_right_articles() -> None:
-    objective = "an SQL query, a European user, an unimportant hour, a one-line ISO code, an heir"
-    annotation = Annotation(dataset="logbook", query=side(objective=objective))
-    assert lint({"logbook": True}, {"logbook": annotation}) == []
-
-
-def test_lint_finds_annotation_without_dataset() -> None:
-    assert lint({}, {"logbook": LOGBOOK}) == ["logbook: no such dataset in the catalog"]
-
-
-def test_lint_finds_document_part_that_does_not_fit_the_dataset() -> None:
-    assert lint({"logbook": True}, {"logbook": LOGBOOK}) == [
-        "logbook: document: the dataset is symmetric: leave document out"
-    ]
-    alone = Annotation(dataset="logbook", query=side())
-    assert lint({"logbook": False}, {"logbook": alone}) == [
-        "logbook: document: the dataset is asymmetric: add document"
-    ]
-
-
-def test_lint_finds_two_datasets_with_one_instruction() -> None:
-    twin = Annotation(
-        dataset="twin",
-        query=side(tag="Twin", paraphrases=("Represent a twin", "Represent the twin")),
-        document=other_side(),
-    )
-    (fault,) = lint({"logbook": False, "twin": False}, {"logbook": LOGBOOK, "twin": twin})
-    assert fault.startswith("twin: same instruction as logbook: 'Represent the Atlantis logbook")
-
-
-def test_committed_annotations_have_no_faults() -> None:
-    symmetric = {name: source.symmetric for name, source in load_catalog().items()}
-    assert lint(symmetric, load_all()) == []
-
-
-def test_all_datasets_outside_super_ni_and_all_extra_ones_are_annotated() -> None:
-    annotated = load_all()
-    needed = {
-        name
-        for name, source in load_catalog().items()
-        if source.collection == "extra" or source.reader.layout != "superni"
-    }
-    assert needed <= annotated.keys()

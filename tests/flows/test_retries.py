@@ -51,13 +51,20 @@ def upstream() -> Iterator[ThreadingHTTPServer]:
     ],
 )
 def test_trouble_is_retried_and_a_broken_file_is_not(
-    server: str, upstream: Any, tmp_path: Path, file: str, state: str, attempts: int
+    server: str,
+    upstream: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    state: str,
+    attempts: int,
 ) -> None:
     from prefect import flow
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from tasks.build import fetch
 
+    monkeypatch.setattr("medi_sources.download.TRIES", 1)  # the download's own, inside a task run
     url = f"http://127.0.0.1:{upstream.server_port}/{file}"
     location = WebFiles.model_construct(kind="https", files=(url,))
     spec = Spec("fetch", "toy", 1, {"file": file})

@@ -94,6 +94,22 @@ def test_rows_without_a_pair_say_why(item: Item, reason: str) -> None:
     assert isinstance(dropped, Dropped) and dropped.reason == reason
 
 
+@pytest.mark.parametrize(
+    "item, detail",
+    [
+        (Item(0, "query", ("", "!!")), "positive: 0 characters, ''"),
+        (Item(0, "!" * 99, ("good",)), f"query: 99 characters, {'!' * 60!r}"),
+        (Item(0, "A Heron", ("a  heron",)), "query: 7 characters, 'A Heron'"),
+        (Item(0, " one", ("ONE ",), is_set=True), "query: 3 characters, 'one'"),
+        (Item(0, "?", output="A"), "input: 1 characters, '?'"),
+        (Item(0, "input", output=" "), "output: 0 characters, ''"),
+    ],
+)
+def test_a_dropped_row_quotes_the_text_that_is_wrong(item: Item, detail: str) -> None:
+    dropped = clean(item, OPTIONS)
+    assert isinstance(dropped, Dropped) and dropped.detail == detail
+
+
 def test_a_bad_text_costs_the_row_only_if_no_other_is_left() -> None:
     item = clean(Item(0, "query", ("", "right", "Right", "query"), ("!!", "wrong")), OPTIONS)
     assert item == Item(0, "query", ("right",), ("wrong",))

@@ -158,7 +158,7 @@ def test_too_many_bad_rows_stop_the_dataset_with_the_counts(tmp_path: Path) -> N
         build(tmp_path, "jsonl_list", values)
     assert str(error.value) == (
         "birds: 3 of 10 rows are unusable (empty 1, wrong_fields 2), more than max_drop_share 0.2 "
-        "allows; the first is row 7: empty"
+        "allows; the first is row 7: empty (positive: 0 characters, '')"
     )
 
 
@@ -200,6 +200,7 @@ def test_superni_pairs_are_inputs_of_one_task(tmp_path: Path, kind: str) -> None
         "dropped": {"duplicate": 30, "over_cap": 20},
         "superni_kind": kind,
         "superni_labels": 3 if closed else 30,
+        "superni_instances": 30,
     }
     of = {f"input {i}": output for i, output in enumerate(outputs)}
     for row in result.pairs.to_pylist():
@@ -213,9 +214,42 @@ def test_superni_pairs_are_inputs_of_one_task(tmp_path: Path, kind: str) -> None
 def test_a_superni_task_with_one_output_is_refused_not_given_false_negatives(
     tmp_path: Path,
 ) -> None:
-    path = task_file(tmp_path, ["yes"] * 20)
-    with pytest.raises(DatasetError, match=r"no usable row among 20 \(no_partner 20\)"):
+    path = task_file(tmp_path, ["yes", " Yes"] * 10)
+    with pytest.raises(DatasetError) as error:
         build_pairs(source("superni"), [path], PairsOptions(), hashed)
+    assert str(error.value) == (
+        "birds: no usable row among 20 (no_partner 20); the first is row 0: no_partner "
+        "(no negative: every instance has the same output)"
+    )
+
+
+def test_a_label_that_one_instance_has_costs_that_instance_alone(tmp_path: Path) -> None:
+    path = task_file(tmp_path, ["Yes", "no", " yes", "NO"] * 5 + ["perhaps"])
+    result = build_pairs(source("superni"), [path], PairsOptions(), hashed)
+    assert reasons(result) == {20: "no_partner"}
+    assert (result.counts["superni_kind"], result.counts["superni_labels"]) == (
+        "classification",
+        3,
+    )
+    # It is wrong for all the others, so it may well be their negative.
+    assert any("input 20" in row["neg"] for row in result.pairs.to_pylist())
+
+
+def test_labels_in_other_dress_are_one_label(tmp_path: Path) -> None:
+    plain = task_file(tmp_path, ["yes", "no"] * 10)
+    expected = build_pairs(source("superni"), [plain], PairsOptions(), hashed)
+    dressed = task_file(tmp_path, ["yes", "no", " YES", "No\n"] * 5)
+    got = build_pairs(source("superni"), [dressed], PairsOptions(), hashed)
+    assert got.pairs.equals(expected.pairs) and got.counts == expected.counts
+
+
+def test_memory_never_changes_the_pairs_of_a_superni_task(tmp_path: Path) -> None:
+    path = task_file(tmp_path, [f"text {i}" for i in range(400)])
+    small, large = (
+        build_pairs(source("superni"), [path], PairsOptions(superni_memory_mib=mib), hashed)
+        for mib in (1, 512)
+    )
+    assert small.pairs.equals(large.pairs)
 
 
 def test_the_cap_of_a_superni_task_does_not_change_its_pairs(tmp_path: Path) -> None:
@@ -233,3 +267,14 @@ def test_superni_inputs_that_differ_in_case_only_are_one(tmp_path: Path) -> None
     assert [row["row_id"] for row in rows] == [0, 2, 3]
     for row in rows:
         assert len({normalise(text) for text in (row["query"], row["pos"], *row["neg"])}) == 3
+
+
+def test_rows_of_a_window_are_numbered_as_in_the_whole_file(tmp_path: Path) -> None:
+    """Else no row of a giant file could be found again upstream."""
+    values = [["q one", "p one"], ["q two", ""], ["q three", "p three"], ["q one", "p one"]]
+    whole = build(tmp_path, "jsonl_list", values, cleaning=TOLERANT)
+    cut = build(tmp_path, "jsonl_list", values, cleaning=TOLERANT, first_row=5_000_000_000)
+    for told, moved in ((whole.pairs, cut.pairs), (whole.dropped, cut.dropped)):
+        row_ids = [row + 5_000_000_000 for row in told.column("row_id").to_pylist()]
+        assert moved.column("row_id").to_pylist() == row_ids
+    assert cut.dropped.to_pylist()[1]["detail"] == "row 5000000000"

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from artifacts.errors import DatasetError
 from medi_sources.readers import Dropped, Item, superni_definition
-from tests.source_files import file, rows
+from tests.source_files import file, rows, source
 
 
 def test_jsonl_list_takes_the_positions_of_the_roles(tmp_path: Path) -> None:
@@ -137,6 +138,100 @@ def test_a_quoted_csv_cell_may_hold_line_ends_and_be_long(tmp_path: Path) -> Non
     assert rows("columns", path, query="q", pos="p") == [Item(0, "one\n\nline", (long,))]
 
 
+def test_a_quoted_tsv_and_an_unquoted_csv_are_read_where_the_record_says_so(tmp_path: Path) -> None:
+    tsv = file(tmp_path, "a.tsv", 'q\tp\n"one\nline"\t"a ""b"" c"\n')
+    got = rows("columns", tsv, query="q", pos="p", format="tsv", quoted=True)
+    assert got == [Item(0, "one\nline", ('a "b" c',))]
+    csv = file(tmp_path, "a.csv", 'q,p\n"one,two"\n')
+    got = rows("columns", csv, query="q", pos="p", format="csv", quoted=False)
+    assert got == [Item(0, '"one', ('two"',))]
+
+
+def test_a_file_without_header_or_suffix_is_read_as_the_record_says(tmp_path: Path) -> None:
+    path = file(tmp_path, "train", '3, "Heron, wading", "In reeds."\n1,"Owl"\n')
+    roles = {"query": "title", "pos": "text", "format": "csv", "header": ["label", "title", "text"]}
+    assert rows("columns", path, **roles) == [
+        Item(0, "Heron, wading", ("In reeds.",)),
+        Dropped(1, "wrong_fields", "2 cells under a header of 3"),
+    ]
+
+
+def test_a_json_list_of_rows_is_read(tmp_path: Path) -> None:
+    path = file(tmp_path, "a.json", '[{"q": "who",\n "p": ["x", "y"]},\n 3]')
+    first, second = rows("columns", path, query="q", pos="p", format="json_list")
+    assert first == Item(0, "who", ("x", "y"))
+    assert second.row_id == 1 and isinstance(second, Dropped)
+
+
+OUTPUTS = [{"answer": "reeds"}, {"page": "Marsh"}, {"answer": None}, {"answer": "bogs"}]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_a_dotted_name_leads_into_objects_and_through_lists(tmp_path: Path, name: str) -> None:
+    content = [{"ask": {"text": "where"}, "output": OUTPUTS}, {"ask": {"text": "?"}}, {"ask": None}]
+    if name == "a.parquet":
+        pq.write_table(pa.Table.from_pylist(content), tmp_path / name)
+    else:
+        full = [{"output": None, **each} for each in content]
+        file(tmp_path, name, "\n".join(map(json.dumps, full)))
+    got = rows("columns", tmp_path / name, query="ask.text", pos="output.answer")
+    assert got == [
+        Item(0, "where", ("reeds", "bogs")),
+        Item(1, "?"),
+        Dropped(2, "wrong_fields", "ask.text: expected a text, found null"),
+    ]
+
+
+def test_a_key_that_holds_a_dot_is_that_key(tmp_path: Path) -> None:
+    line = {"q.a": "who", "q": {"a": "how"}, "p": "x"}
+    path = file(tmp_path, "a.jsonl", json.dumps(line))
+    assert rows("columns", path, query="q.a", pos="p") == [Item(0, "who", ("x",))]
+
+
+@pytest.mark.parametrize("name, same", [("a.tsv", "1"), ("a.jsonl", "1"), ("b.jsonl", "true")])
+def test_only_rows_with_the_label_asked_for_are_pairs(tmp_path: Path, name: str, same: str) -> None:
+    """Else a contradiction would be read as a positive."""
+    if name == "a.tsv":
+        file(tmp_path, name, "a\tb\tsame\nheron\ttoad\t0\nheron\twader\t1\n")
+    else:
+        no = "0" if same == "1" else "false"
+        lines = [f'{{"a": "heron", "b": "toad", "same": {no}}}']
+        file(tmp_path, name, "\n".join([*lines, f'{{"a": "heron", "b": "wader", "same": {same}}}']))
+    other, pair = rows("columns", tmp_path / name, query="a", pos="b", where={"same": same})
+    assert isinstance(other, Dropped) and other.reason == "no_positive"
+    assert pair == Item(1, "heron", ("wader",))
+
+
+@pytest.mark.parametrize(
+    "roles, message",
+    [
+        ({"header": ["q", "p"]}, "header and quoted need format: csv or format: tsv"),
+        ({"quoted": True, "format": "jsonl"}, "header and quoted need format: csv"),
+        ({"header": ["q", "x"], "format": "csv"}, "header has no column p"),
+        ({"format": "xml"}, "Input should be 'parquet'"),
+    ],
+)
+def test_columns_that_contradict_their_format_are_refused(
+    roles: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        source("columns", query="q", pos="p", **roles)
+
+
+def test_fields_at_their_default_stay_out_of_the_keys_of_artifacts() -> None:
+    """A dump that grows with medi would build every dataset anew."""
+    columns = source("columns", query="q", pos="p").reader.model_dump(mode="json")
+    assert columns == {"layout": "columns", "query": "q", "pos": "p", "neg": None}
+    lines = source("parallel_lines").reader.model_dump(mode="json")
+    assert lines == {"layout": "parallel_lines"}
+    for reader in (
+        source("parallel_lines", ordered=True).reader,
+        source("columns", query="q", pos="p", format="tsv", quoted=False, header=["q", "p"]).reader,
+    ):
+        again = source(**reader.model_dump(mode="json")).reader
+        assert again == reader and again.model_dump() != lines
+
+
 def test_squad_gives_each_question_its_paragraph(tmp_path: Path) -> None:
     paragraph = {"context": "Herons wade.", "qas": [{"question": "Who?"}, {"question": "How?"}]}
     unanswered = {"context": "c", "qas": [{"question": "Why?", "is_impossible": True}, {}]}
@@ -158,6 +253,13 @@ def test_parallel_lines_align_several_files(tmp_path: Path) -> None:
         Item(1, "", ("",), is_set=True),
         Dropped(2, "invalid_utf8", "at byte 0 of the line"),
     ]
+
+
+def test_ordered_lines_are_a_query_and_its_positives(tmp_path: Path) -> None:
+    """A summary and its article are no two texts of one kind."""
+    one = file(tmp_path, "a.target", "short\n")
+    two = file(tmp_path, "a.source", "long and wide\n")
+    assert rows("parallel_lines", one, two, ordered=True) == [Item(0, "short", ("long and wide",))]
 
 
 def test_parallel_lines_refuse_files_that_are_not_aligned(tmp_path: Path) -> None:

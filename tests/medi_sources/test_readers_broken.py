@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -76,11 +78,16 @@ def test_row_ids_run_over_all_files(tmp_path: Path) -> None:
         ("squad", {}),
         ("superni", {}),
         ("parallel_lines", {}),
+        ("parallel_lines", {"ordered": True}),
         ("columns", {"query": "a", "pos": "b"}),
+        ("columns", {"query": "a.b", "pos": "b.a", "where": {"b": "a"}}),
+        ("columns", {"query": "a", "pos": "b", "format": "json_list"}),
+        ("columns", {"query": "a", "pos": "b", "format": "tsv", "quoted": True}),
+        ("columns", {"query": "a", "pos": "b", "format": "csv", "header": ["a", "b"]}),
     ],
 )
 def test_whatever_a_file_holds_only_dataset_errors_are_raised(
-    tmp_path: Path, layout: str, roles: dict[str, str], content: str | bytes
+    tmp_path: Path, layout: str, roles: dict[str, Any], content: str | bytes
 ) -> None:
     for name in ("f.json", "f.csv", "f.parquet") if layout == "columns" else ("f.json",):
         try:
@@ -110,9 +117,42 @@ def test_missing_columns_are_named_with_those_found(tmp_path: Path, name: str) -
         rows("columns", tmp_path / name, query="title", pos="text")
 
 
-def test_a_file_of_unknown_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"a\.xlsx: expected .*\.parquet"):
-        rows("columns", file(tmp_path, "a.xlsx", "x"), query="a", pos="b")
+@pytest.mark.parametrize("name", ["a.xlsx", "train", "a.parquet.gz"])
+def test_a_file_of_unknown_kind_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DatasetError, match=rf"{name}: expected .*\.parquet.* reader's format"):
+        rows("columns", file(tmp_path, name, "x"), query="a", pos="b")
+
+
+def test_a_file_of_another_format_than_declared_is_refused(tmp_path: Path) -> None:
+    lines = file(tmp_path, "a.jsonl", '{"a": "x", "b": "y"}\n')
+    for said, found in (("parquet", "a Parquet file"), ("csv", "columns a, b"), ("json_list", "0")):
+        with pytest.raises(DatasetError, match=rf"a\.jsonl: expected .*{found}"):
+            rows("columns", lines, query="a", pos="b", format=said)
+
+
+def test_a_json_list_cut_short_is_refused(tmp_path: Path) -> None:
+    path = file(tmp_path, "cut.json", '[{"a": "x", "b": "y"}, {"a": "x", "b"')
+    with pytest.raises(DatasetError, match=r"cut\.json: expected a JSON list .* at element 1"):
+        rows("columns", path, query="a", pos="b", format="json_list")
+
+
+@pytest.mark.parametrize(
+    "row, detail",
+    [
+        ({"a": "x", "b": {"d": "y"}}, "c: missing, the row has d"),
+        ({"a": "x", "b": [{"d": "y"}]}, "c: missing, the row has d"),
+        ({"a": "x", "b": ["y"]}, "row: expected an object with 'c', found a text"),
+        ({"a": "x", "b": {"c": 3}}, "b.c: expected a list of texts, found the number 3"),
+        ({"a": "x", "b": [{"c": ["y", 3]}]}, "b.c[1]: expected a text, found the number 3"),
+        ({"a": ["x"], "b": {"c": "y"}}, "a: expected a text, found a list"),
+        ({"b": {"c": "y"}}, "a: missing, the row has b"),
+    ],
+)
+def test_a_dotted_name_that_leads_nowhere_costs_the_row(
+    tmp_path: Path, row: dict[str, Any], detail: str
+) -> None:
+    [got] = rows("columns", file(tmp_path, "a.jsonl", json.dumps(row)), query="a", pos="b.c")
+    assert got == Dropped(0, "wrong_fields", detail)
 
 
 def test_invalid_utf8_in_parquet_costs_one_row(tmp_path: Path) -> None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Sequence
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from fnmatch import fnmatch
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from artifacts.encoder import Vectors
 from artifacts.errors import DatasetError
+from medi_sources.clean import CleaningOptions, clean
 from medi_sources.fetch import fetch, local_names
 from medi_sources.pairs import PairsOptions, PairsResult, build_pairs
-from medi_sources.readers import Item, read, superni_definition
+from medi_sources.readers import Dropped, Item, read, superni_definition
 from medi_sources.records import Source
 from tests.real_mirror import lay_out
 
@@ -53,73 +62,94 @@ def fetched(of: Source, folder: Path, mirror: Path) -> list[Path]:
     return [folder / name for name in local_names(of.location)]
 
 
-HF = "huggingface/datasets"
-KILT = "kilt_tasks/{}/1.0.0"
+ARCHIVES = DATA / "train/upstream_layouts"
 
 
-def dummy(folder: str, member: str, layout: str = "columns", **roles: Any) -> Source:
-    """A member of one of the archives that keep a few real rows of a dataset in its layout."""
-    name, _, version = folder.partition("/")
-    path = f"datasets/{name}/dummy/{version}/dummy_data.zip::dummy_data/{member}"
-    return source(HF, [path], layout, **roles)
+def groups_of(archive: str, members: str) -> list[list[str]]:
+    """The files of each source that a row of the table stands for, as the mirror knows them.
+
+    Plain files are paths of the data folder."""
+    if archive == "-":
+        if "+" in members:
+            return [[str(DATA / "train" / member) for member in members.split("+")]]
+        return [[str(path)] for path in sorted((DATA / "train").glob(members))]
+    groups = []
+    for path in zips_of(archive):
+        inside = f"datasets/{path.relative_to(ARCHIVES).as_posix()}::"
+        if "+" in members:
+            groups.append([f"{inside}dummy_data/{member}" for member in members.split("+")])
+        else:
+            groups += [[inside + name] for name in sorted(names_in(path, members))]
+    return groups
+
+
+def zips_of(archive: str) -> list[Path]:
+    """`a/b` are the archives of dataset a at b; of a alone, all."""
+    dataset, _, config = archive.partition("/")
+    return sorted(ARCHIVES.glob(f"{dataset}/dummy/{config or '**'}/**/dummy_data.zip"))
+
+
+def names_in(path: Path, members: str) -> list[str]:
+    wanted = members if members == "dummy_data" else f"dummy_data/{members}"
+    with zipfile.ZipFile(path) as archive:
+        return [name for name in archive.namelist() if fnmatch(name, wanted) and name[-1] != "/"]
+
+
+def outcome(
+    reader: dict[str, Any], groups: list[list[str]], mirror: Path
+) -> tuple[dict[str, int], str]:
+    """How many rows are used and why the others are not, and a hash of what was read."""
+    counts: Counter[str] = Counter()
+    digest = hashlib.sha256()
+    for files in groups:
+        for row in rows_of(reader, files, mirror):
+            cleaned = clean(row, CleaningOptions()) if isinstance(row, Item) else row
+            counts["used" if isinstance(cleaned, Item) else cleaned.reason] += 1
+            if isinstance(row, Item):
+                digest.update(json.dumps(asdict(row)).encode())
+    return dict(counts), digest.hexdigest()[:8]
+
+
+def rows_of(reader: dict[str, Any], files: list[str], mirror: Path) -> Iterator[Item | Dropped]:
+    if "::" not in files[0]:
+        yield from read(source("a/b", files=["f"], **reader), [Path(file) for file in files])
+        return
+    of = source("huggingface/datasets", files, **reader)
+    with TemporaryDirectory() as folder:
+        yield from read(of, fetched(of, Path(folder), mirror))
+
+
+TABLE = yaml.safe_load(Path(__file__).with_name("real_files.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
-    "of, items, other",
+    "reader, archive, members, counts, digest",
     [
-        (source("google-deepmind/xquad", ["xquad.en.json"], "squad"), 1190, 0),
-        (source("pubmedqa/pubmedqa", ["data/ori_pqal.json"], "pubmedqa"), 1000, 0),
-        (
-            source(
-                "FlagOpen/FlagEmbedding",
-                ["examples/finetune/embedder/example_data/retrieval/nq.jsonl"],
-                "jsonl_query_pos_neg",
-            ),
-            10,
-            0,
-        ),
-        (dummy("gooaq/1.2.0", "gooaq.jsonl", query="question", pos="answer"), 3, 0),
-        (dummy("medmcqa/1.1.0", "train.json", query="question", pos="exp"), 1, 0),
-        (dummy("medmcqa/1.1.0", "test.json", query="question", pos="exp"), 0, 1),
-        (
-            dummy(
-                "quora/0.0.0",
-                "quora_duplicate_questions.tsv",
-                query="question1",
-                pos="question2",
-            ),
-            2,
-            0,
-        ),
-        (
-            dummy(
-                "snli/plain_text/1.0.0",
-                "snli_1.0/snli_1.0_train.txt",
-                query="sentence1",
-                pos="sentence2",
-            ),
-            3,
-            0,
-        ),
-        (dummy("wikihow/all/1.2.0", "wikihowAll.csv", query="headline", pos="text"), 1, 0),
-        (dummy(KILT.format("trex"), "trex-train-kilt.jsonl", "kilt"), 5, 0),
-        (dummy(KILT.format("wow"), "wow-train-kilt.jsonl", "kilt"), 5, 0),
-        # TriviaQA's KILT files come without the questions.
-        (
-            dummy(KILT.format("triviaqa_support_only"), "triviaqa-train_id-kilt.jsonl", "kilt"),
-            0,
-            5,
-        ),
+        pytest.param(each["reader"], *row, id=f"{each['reader']['layout']}-{' '.join(row[:2])}")
+        for each in TABLE["read"]
+        for row in each["files"]
     ],
-    ids=lambda value: value.location.files[0].rsplit("/", 1)[-1] if hasattr(value, "name") else "",
 )
-def test_a_real_file_gives_its_rows(
-    of: Source, items: int, other: int, tmp_path: Path, mirror: Path
+def test_real_files_give_their_rows(
+    reader: dict[str, Any],
+    archive: str,
+    members: str,
+    counts: dict[str, int],
+    digest: str,
+    mirror: Path,
 ) -> None:
-    rows = list(read(of, fetched(of, tmp_path, mirror)))
-    found = [isinstance(row, Item) for row in rows]
-    assert (sum(found), len(found) - sum(found)) == (items, other)
-    assert all(row.query.strip() for row in rows if isinstance(row, Item))
+    groups = groups_of(archive, members)
+    assert groups, "no such file in the real data"
+    assert outcome(reader, groups, mirror) == (counts, digest)
+
+
+def test_every_archive_is_read_or_has_a_reason_why_not() -> None:
+    read_from = {
+        path for each in TABLE["read"] for row in each["files"] for path in zips_of(row[0])
+    }
+    left_out = {path for archive in TABLE["no_pairs"] for path in zips_of(archive)}
+    assert read_from | left_out == set(ARCHIVES.rglob("*.zip"))
+    assert sorted(read_from & left_out) == []
 
 
 def test_five_captions_of_each_image_make_one_row(tmp_path: Path, mirror: Path) -> None:
@@ -131,20 +161,40 @@ def test_five_captions_of_each_image_make_one_row(tmp_path: Path, mirror: Path) 
     assert max(map(len, result.pairs["known_pos"].to_pylist())) == 5
 
 
-def test_a_file_named_gz_that_is_not_packed_is_refused(tmp_path: Path, mirror: Path) -> None:
-    of = dummy("ms_marco/v1.1/1.1.0", "train_v1.1.json.gz", "jsonl_query_pos_neg")
-    with pytest.raises(DatasetError, match="expected a whole gzip file"):
-        list(read(of, fetched(of, tmp_path, mirror)))
+@pytest.mark.parametrize(
+    "reader, archive, member, message",
+    [
+        ({"layout": "kilt"}, "ms_marco", "train_v1.1.json.gz", "expected a whole gzip file"),
+        (
+            {"layout": "columns", "query": "question", "pos": "answer"},
+            "cosmos_qa",
+            "train",
+            "train: expected a name that ends in one of .*, or the record to say the .* format",
+        ),
+        ({"layout": "squad"}, "drop", "drop_dataset/*_train.json", "expected SQuAD JSON .* found"),
+        ({"layout": "kilt_dpr"}, "gooaq", "gooaq.jsonl", "expected a JSON list of .* found at"),
+        (
+            {"layout": "columns", "query": "a", "pos": "b", "format": "json_list"},
+            "-",
+            "triviaqa/*.json",
+            "triviaqa_sample.json: expected a JSON list of objects, found at element 0",
+        ),
+    ],
+)
+def test_a_real_file_of_another_layout_is_refused_in_one_line(
+    reader: dict[str, Any], archive: str, member: str, message: str, mirror: Path
+) -> None:
+    [files] = groups_of(archive, member)
+    with pytest.raises(DatasetError, match=message) as caught:
+        list(rows_of(reader, files, mirror))
+    assert "\n" not in str(caught.value)
 
 
-def test_every_real_task_file_is_read() -> None:
-    """v2 and the early-2021 schema, which has no ids and a definition that is one text."""
+def test_every_real_task_file_has_a_definition() -> None:
+    """v2 and the early-2021 schema, whose definition is one text."""
     files = sorted((DATA / "train").glob("superni*/**/task*.json"))
     assert len(files) == 140
-    task = source("allenai/natural-instructions", ["tasks/t.json"], "superni")
-    for file in files:
-        assert superni_definition(file)
-        assert all(isinstance(row, Item) for row in read(task, [file])), file.name
+    assert all(superni_definition(file) for file in files)
 
 
 @pytest.fixture(scope="module")

@@ -157,7 +157,7 @@ def test_every_file_of_every_source_is_there_and_nothing_else(sample: Path) -> N
 
 def test_row_counts_are_a_few_dozen_and_vary(sample: Path) -> None:
     counts = [len(_labelled(sample, name)) for name in _PAIRED]
-    assert all(42 <= count <= 48 for count in counts)
+    assert all(42 <= count <= 50 for count in counts)  # up to two planted leaks
     assert len(set(counts)) > 2
 
 

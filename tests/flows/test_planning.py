@@ -1,0 +1,108 @@
+"""What a build would do, by its settings: no server, no encoder runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from artifacts.errors import InputError
+from artifacts.store import Store
+from flows.planning import BuildPlan, datasets_of, plan_build
+from flows.profiles import get_profile, override
+from medi_sources.catalog import load_catalog, task_ids
+from medi_sources.readers.superni import superni_definition
+from tasks import stages
+from tasks.config import window
+
+TASK = "task1146_country_capital"
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    store = Store.open(str(tmp_path_factory.mktemp("plans") / "store"))
+
+    def plan(*names: str, **fields: Any) -> BuildPlan:
+        config = get_profile("sample").build.model_copy(update={"datasets": names})
+        return plan_build(override(config, fields), store, None)
+
+    return plan
+
+
+def test_the_sample_covers_all_330() -> None:
+    names = get_profile("sample").build.datasets
+    assert sorted(names) == sorted(task_ids(load_catalog()))
+    assert len(names) == 330
+
+
+def test_commercial_builds_from_what_allows_it() -> None:
+    config = override(get_profile("sample").build, {"licences": "commercial"})
+    chosen = datasets_of(config)
+    assert {source.licence.commercial for source in chosen} == {True}
+    everything = datasets_of(get_profile("sample").build)
+    assert len(chosen) == sum(bool(source.licence.commercial) for source in everything)
+    with pytest.raises(InputError, match="msmarco: licences=commercial leaves it out"):
+        datasets_of(config, ["msmarco"])
+
+
+def test_a_super_ni_task_may_speak_with_its_own_definition(planned: Any) -> None:
+    """Read from the source file when the shards are made: no planner knows it."""
+    plan = planned(TASK, superni_instructions="definition")
+    step, setting = plan.chains[TASK]["shards"], plan.setting
+    fetch = plan.chains[TASK]["fetch"]
+    raw, _ = stages.fetch(fetch.spec, fetch.source.location, setting.store, setting.mirror)
+    query, document = stages.instructions(step, raw, setting.config)
+    definition = superni_definition(raw.files[0])
+    assert query == document == definition.rstrip(".") + ": "
+    assert step.instructions[0].startswith("Represent the ")
+    assert stages.instructions(step, raw, planned(TASK).setting.config) == step.instructions
+
+
+def test_the_choice_of_instruction_touches_shards_of_super_ni_alone(planned: Any) -> None:
+    names = (TASK, "squad_pairs")
+    written, defined = planned(*names), planned(*names, superni_instructions="definition")
+
+    def keys(plan: BuildPlan) -> dict[tuple[str, str], str]:
+        return {(n, s): step.spec.key for n, c in plan.chains.items() for s, step in c.items()}
+
+    before, after = keys(written), keys(defined)
+    assert [at for at in before if before[at] != after[at]] == [(TASK, "shards")]
+
+
+def test_memory_settings_change_no_key(planned: Any) -> None:
+    less = planned(TASK, **{"mining.memory_mib": 64})
+    assert less.keys == planned(TASK).keys
+
+
+def test_decontamination_changes_what_is_published_and_nothing_before(planned: Any) -> None:
+    default = planned(TASK)
+    off = planned(TASK, **{"decontamination.tasks": "[]"})
+    reported = planned(TASK, **{"decontamination.action": "report"})
+    assert off.leaks is None
+    assert reported.leaks.spec == default.leaks.spec
+    assert len({plan.publish.key for plan in (default, off, reported)}) == 3
+    steps = [{s.spec.key for s in plan.chains[TASK].values()} for plan in (default, off, reported)]
+    assert steps[0] == steps[1] == steps[2]
+
+
+def test_a_giant_file_is_read_in_a_seeded_window_but_for_the_sample() -> None:
+    catalog = load_catalog()
+    upstream = get_profile("real-small").build
+    giant = catalog["amazon_review_2018"]
+    cut, other = window(giant, upstream), window(giant, override(upstream, {"seed": 1}))
+    assert cut is not None and other is not None
+    assert cut.start != other.start
+    assert giant.rows <= cut.lines < (giant.upstream_rows or 0) // 10
+    assert window(giant, get_profile("sample").build) is None
+    assert window(catalog["squad_pairs"], upstream) is None
+
+
+def test_task_ids_never_move() -> None:
+    """A model trained on numbers reads old numbers: new datasets go behind the 330."""
+    ids = task_ids(load_catalog())
+    assert (ids["gooaq_pairs"], ids["simple_wiki"]) == (0, 29)
+    superni = [name for name in ids if ids[name] >= 30]
+    assert superni == sorted(superni)
+    assert sorted(ids.values()) == list(range(330))
+    assert json.loads(json.dumps(ids)) == ids

@@ -15,6 +15,20 @@ _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_DEPTH = 10
 
 
+class _NoKeyTwice(_LOADER):
+    """YAML says that keys are unique; PyYAML would let the last one win."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        found = set()
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+            if key.value in found:
+                raise yaml.MarkedYAMLError(
+                    problem=f"field {key.value} stands there twice", problem_mark=key.start_mark
+                )
+            found.add(key.value)
+        return dict(super().construct_mapping(node, deep))
+
+
 def read_yaml(path: Path, limit: int) -> Any:
     """The content of a YAML file of at most `limit` bytes.
 
@@ -26,7 +40,7 @@ def read_yaml(path: Path, limit: int) -> Any:
             raise InputError(f"{path}: larger than {limit} bytes")
         text = path.read_text(encoding="utf-8")
         _refuse_bombs(path, text)
-        return yaml.load(text, Loader=_LOADER)
+        return yaml.load(text, Loader=_NoKeyTwice)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
@@ -57,8 +71,13 @@ def _refuse_bombs(path: Path, text: str) -> None:
 
 
 def first_fault(error: ValidationError) -> str:
-    """A pydantic error as one line: `field reader.pos: Field required (and 2 more)`."""
-    faults = error.errors(include_url=False)
+    """A pydantic error as one line: `field reader.pos: Field required (and 2 more)`.
+
+    A field that does not exist comes first: it is why another one is missing.
+    """
+    faults = sorted(
+        error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden"
+    )
     fault = faults[0]
     field = ".".join(str(part) for part in fault["loc"]) or "the record"
     message = "no such field" if fault["type"] == "extra_forbidden" else fault["msg"]

@@ -1,4 +1,4 @@
-"""The texts of evaluation tasks, for decontamination: what a model must not have been trained on."""
+"""The texts of evaluation tasks, for decontamination: what must not have been trained on."""
 
 from __future__ import annotations
 

@@ -88,7 +88,6 @@ def real_small() -> Profile:
             encoder=MINILM,
             superni_encoder=MINILM,
             mining=MiningOptions(negatives=4),
-            decontamination=DecontaminationOptions(tasks=_REAL_TASKS),
         ),
         train=TrainConfig(
             encoder=MINILM, options=TrainingOptions(steps=50, batch_rows=16, max_length=256)

@@ -48,7 +48,7 @@ def source(name: str, own: str | None) -> None:
 
 def check_sources(own: str | None) -> int:
     """Lint the annotations against the catalog; exit status."""
-    annotations = load_all() | (load_all(Path(own) / "annotations") if own else {})
+    annotations = (load_all(Path(own) / "annotations") if own else {}) | load_all()
     faults = lint({s.name: s.symmetric for s in _catalog(own).values()}, annotations)
     for fault in faults:
         print(fault)

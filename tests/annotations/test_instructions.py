@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotations.load import load_annotation
+from annotations.load import load_all, load_annotation
 from annotations.render import instructions
 from annotations.schema import Annotation, Side
 from artifacts.errors import InputError
@@ -39,6 +39,10 @@ query:
   simple: logbook
   paraphrases: [Represent the entry, Represent this log]
 """
+# Unfolded, 9 ** 12 strings.
+BOMB = "a0: &a0 [x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 13)
+)
 
 
 def written(folder: Path, text: str, name: str = "logbook") -> Path:
@@ -116,13 +120,34 @@ def test_missing_annotation_says_which_file_to_write(tmp_path: Path) -> None:
     [
         (
             PLAIN.replace("simple:", "simpel:"),
-            r"logbook\.yaml: field query\.simple: Field required",
+            r"logbook\.yaml: field query\.simpel: no such field \(and 1 more\)",
         ),
+        (PLAIN + "dataset: other\n", "field dataset stands there twice"),
         (PLAIN + "documents: {}\n", r"logbook\.yaml: field documents: no such field"),
+        (
+            PLAIN.replace("  tag", "  objectve: finding it\n  tag"),
+            r"logbook\.yaml: field query\.objectve: no such field",
+        ),
+        (PLAIN.replace("tag: Logbook", "tag:"), r"field query\.tag: .*string"),
+        (PLAIN.replace("tag: Logbook", "tag: 7"), r"field query\.tag: .*string"),
+        (PLAIN.replace("tag: Logbook", "tag: a: b"), r"line 4 not valid YAML"),
+        (PLAIN.replace("this log]", "this log, Represent it]"), r"field query\.paraphrases: "),
+        (PLAIN.replace("dataset: logbook\n", ""), "field dataset: Field required"),
+        (PLAIN.replace("dataset: logbook", "dataset: ''"), "field dataset: "),
         (PLAIN.replace(", Represent this log", ""), r"field query\.paraphrases\.1"),
-        (PLAIN.replace("dataset: logbook", "dataset: lockbook"), "file name says logbook"),
+        (
+            PLAIN.replace("dataset: logbook", "dataset: lockbook"),
+            "field dataset: 'lockbook', the file name",
+        ),
+        (
+            PLAIN.replace("dataset: logbook", "dataset: ../logbook"),
+            r"field dataset: '\.\./logbook'",
+        ),
+        (PLAIN.replace("dataset: logbook", "dataset: sea/logbook"), "field dataset: 'sea/logbook'"),
         (PLAIN.replace("  tag", "tag:\n tag"), r"line \d+ not valid YAML"),
         ("a: &a [x, x]\nb: [*a, *a]\n", r"line 1 anchors and aliases"),
+        (PLAIN + BOMB, r"line 7 anchors and aliases"),
+        (PLAIN + "<<: *all\n", r"anchors and aliases|not valid YAML"),
         ("[" * 50 + "]" * 50, "nested deeper"),
         ("x: " + "y" * 70_000, "larger than"),
         ("d: 2022-13-45\n", "not valid YAML"),
@@ -141,3 +166,17 @@ def test_file_that_is_not_utf8_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "logbook.yaml").write_bytes(b"dataset: \xff\n")
     with pytest.raises(InputError, match="not UTF-8"):
         load_annotation("logbook", tmp_path)
+
+
+def test_one_bad_file_of_a_folder_is_named(tmp_path: Path) -> None:
+    written(tmp_path, PLAIN)
+    written(tmp_path, PLAIN.replace("simple:", "simpel:"), "map")
+    with pytest.raises(InputError, match=r"map\.yaml: field query\.simpel: no such field"):
+        load_all(tmp_path)
+
+
+def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
+    for name in ("map", "chart", "logbook"):
+        written(tmp_path, PLAIN.replace("dataset: logbook", f"dataset: {name}"), name)
+    (tmp_path / "notes.txt").write_text("not an annotation", encoding="utf-8")
+    assert list(load_all(tmp_path)) == ["chart", "logbook", "map"]

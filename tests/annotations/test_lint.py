@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ def side(word: str, **changes: object) -> Side:
         "domain": "Atlantis",
         "text_type": word,
         "objective": "finding the voyage it tells of",
-        "tag": f"Tag of a {word}",
+        "tag": f"Tag of {word}",
         "simple": f"Atlantis {word}",
         "paraphrases": (f"Represent the {word} by its voyage", f"Represent this {word} for search"),
     }
@@ -66,7 +65,7 @@ def number_faults(text: str) -> list[str]:
             "paraphrases.1: does not start with 'Represent '",
         ),
         (
-            {"text_type": "log-book", "paraphrases": ("Represent it", "Represent  It")},
+            {"paraphrases": ("Represent it", "Represent It")},
             "paraphrases.1: says the same as paraphrases.0",
         ),
     ],
@@ -75,10 +74,7 @@ def test_each_fault_is_found_on_both_sides(
     changes: dict[str, object], fault: str | None, on: str
 ) -> None:
     dot = "" if fault is None or fault.startswith(" ") else "."
-    found = [
-        line for line in faults(changes, on) if "space at" not in line or "space" in str(fault)
-    ]
-    assert found == ([] if fault is None else [f"logbook: {on}{dot}{fault}"])
+    assert faults(changes, on) == ([] if fault is None else [f"logbook: {on}{dot}{fault}"])
 
 
 def test_paraphrase_that_is_the_detailed_instruction_is_found() -> None:
@@ -134,7 +130,7 @@ def test_plural_after_a_singular_determiner_is_found(text: str) -> None:
         "a class, a bus, a thesis, a less common word, a yes or no",
         "a readers' guide, a speaker's turn, each reader's questions",
         "what this is, that has a part, so that sentences alike are near",
-        "the fact each answers, what each begins with, what a child says, what this means",
+        "what each begins with, what a child says, what this means",
         "the line each answers the question with",
         "each other questions, many a question, a few words, a pair of questions",
         "these question words, two question-answer pairs, several news article titles",
@@ -174,7 +170,7 @@ def test_document_part_that_does_not_fit_the_dataset_is_found() -> None:
 
 def twins(**shared: object) -> list[str]:
     """Faults of two datasets whose documents have `shared` in common, and nothing else."""
-    one = Annotation(dataset="one", query=side("log"), document=side("voyage", **shared))
+    one = Annotation(dataset="one", query=side("chart"), document=side("voyage", **shared))
     two = Annotation(dataset="two", query=side("map"), document=side("island", **shared))
     return lint({"one": False, "two": False}, {"one": one, "two": two})
 
@@ -182,7 +178,7 @@ def twins(**shared: object) -> list[str]:
 @pytest.mark.parametrize(
     "shared, text",
     [
-        ({"text_type": "a log"}, "Represent the Atlantis a log for finding the voyage it tells of"),
+        ({"text_type": "log"}, "Represent the Atlantis log for finding the voyage it tells of"),
         ({"tag": "Sea tag"}, "Sea tag"),
         ({"simple": "sea text"}, "sea text"),
         ({"paraphrases": ("Represent a ship", "Represent the ship")}, "Represent a ship"),
@@ -209,24 +205,6 @@ def test_a_dataset_may_call_its_two_sides_alike() -> None:
     assert lint({"one": False}, {"one": annotation}) == []
 
 
-def committed() -> tuple[dict[str, bool], dict[str, Annotation]]:
-    return {name: source.symmetric for name, source in load_catalog().items()}, load_all()
-
-
 def test_every_record_of_the_catalog_is_annotated_without_fault() -> None:
-    assert lint(*committed()) == []
-
-
-def test_faults_come_sorted_whatever_the_order_of_the_files() -> None:
-    symmetric, annotations = committed()
-
-    def reverse(names: Iterable[str]) -> list[str]:
-        return sorted(names, reverse=True)
-
-    broken = {
-        name: annotation.model_copy(update={"query": side("log")})
-        for name, annotation in list(annotations.items())[:3]
-    }
-    some = {name: symmetric[name] for name in broken}
-    turned = {name: broken[name] for name in reverse(broken)}
-    assert lint(some, broken) == lint(some, turned) == sorted(lint(some, broken))
+    symmetric = {name: source.symmetric for name, source in load_catalog().items()}
+    assert lint(symmetric, load_all()) == []

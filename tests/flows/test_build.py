@@ -13,6 +13,7 @@ import datasets
 import pandas as pd
 import pytest
 
+from flows.profiles import get_profile
 from medi_sources.catalog import load_catalog, select
 from medi_sources.sample import write_sample
 
@@ -20,6 +21,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 SAMPLE = ("squad_pairs", "allnli", "task1146_country_capital")  # what `built` builds
 STAGES = ("fetch", "pairs", "mine", "shards")
+EVALUATED = get_profile("sample").build.decontamination.tasks
 
 
 def planned(medi: Run, store: Path) -> list[tuple[str, str, str]]:
@@ -40,9 +42,14 @@ def test_every_task_run_is_on_record(
     query = """select t.name, t.state_type, count(*) from task_run t join flow_run f
                on t.flow_run_id = f.id join flow on f.flow_id = flow.id
                where flow.name = 'build-medi' group by 1, 2"""
-    runs = {(name.split("-")[0], state): n for name, state, n in database.execute(query)}
+    runs = {
+        (name if ": " in name else name.split("-")[0], state): n
+        for name, state, n in database.execute(query)
+    }
     expected = {(f"{stage}: {name}", "COMPLETED"): 1 for stage in STAGES for name in SAMPLE}
-    assert runs == expected | {("publish", "COMPLETED"): 1}
+    expected |= {(f"fetch: eval-{name}", "COMPLETED"): 1 for name in EVALUATED}
+    expected |= {(f"texts: {name}", "COMPLETED"): 1 for name in EVALUATED}
+    assert runs == expected | {("decontaminate", "COMPLETED"): 1, ("publish", "COMPLETED"): 1}
     keys = {key for (key,) in database.execute("select distinct key from artifact")}
     assert {"dataset-squad-pairs", "dataset-allnli", "build-medi"} <= keys
 
@@ -78,6 +85,30 @@ def test_published_folder_opens_with_the_tools_of_its_users(
     }
 
 
+def test_leaks_are_left_out_listed_and_counted(
+    built: subprocess.CompletedProcess[str], store: Path
+) -> None:
+    folder = store.parent / "medi"
+    leaks = pd.read_csv(folder / "leaks.csv")
+    planted = {
+        path.stem: [json.loads(line)["text"].lower().split() for line in path.open()]
+        for path in store.glob("sample/world/*/truth/leaks/*.jsonl")
+        if path.stem in SAMPLE
+    }
+    assert {name: len(texts) for name, texts in planted.items()} == {"squad_pairs": 2, "allnli": 2}
+    assert leaks.groupby("dataset").size().to_dict() == {"squad_pairs": 2, "allnli": 2}
+    statistics = json.loads((folder / "statistics.json").read_text())
+    ledger = pd.read_csv(folder / "ledger.csv").set_index("dataset")
+    for name, texts in planted.items():
+        rows = pd.read_parquet(folder / "data" / name)
+        assert not {*rows["row_id"]} & {*leaks[leaks["dataset"] == name]["row_id"]}
+        assert not any(text == query.lower().split() for text in texts for query in rows["query"])
+        assert statistics[name]["published"] == {"rows": len(rows), "leaks": 2}
+        assert statistics[name]["shards"]["rows"] == len(rows) + 2
+        assert "leak 2" in ledger.loc[name, "dropped"]
+    assert statistics["task1146_country_capital"]["published"]["leaks"] == 0
+
+
 def test_second_build_runs_nothing(
     built: subprocess.CompletedProcess[str], store: Path, medi: Run, prefect_home: Path
 ) -> None:
@@ -89,7 +120,7 @@ def test_second_build_runs_nothing(
     assert planned(medi, store) == []
     again = medi("build", "--only", *SAMPLE, "--store", str(store))
     assert (again.returncode, flow_runs()) == (0, before)
-    assert again.stdout.startswith("0 stages to run, 13 cached")
+    assert again.stdout.startswith("0 stages to run, 24 cached")
 
 
 def test_one_annotation_one_shard_one_damage_one_artifact(

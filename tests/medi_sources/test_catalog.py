@@ -86,7 +86,7 @@ def test_record_is_read_from_its_file(tmp_path: Path) -> None:
         (RECORD + "  window: 100\n", "window: goes with upstream_rows"),
         (RECORD + "  rowz: 3\n", "record logbook: field rowz: no such field"),
         (RECORD.replace("log.jsonl.gz", "../log.jsonl.gz"), "leaves its repository"),
-        (RECORD.replace("name: logbook", "title: logbook"), "record 1: field name"),
+        (RECORD.replace("name: logbook", "title: logbook"), "record 1: field title: no such field"),
         ("- just a line\n", "record 1: "),
         ("name: logbook\n", "must be a list of source records"),
         ("- &a {name: x}\n- *a\n", "line 1 anchors and aliases"),

@@ -21,7 +21,6 @@ from medi_sources.clean import REASONS
 from medi_sources.records import Source
 from tasks.config import BuildConfig
 from tasks.sample import mirror_of
-from tasks.stages import instructions
 from tasks.steps import LeaksStep, Setting, Step
 
 # What the published manifest and card tell of the settings.
@@ -93,7 +92,7 @@ class BuildPlan:
         chain = self.chains[name]
         found = {stage: self.setting.store.get(step.spec) for stage, step in chain.items()}
         step = chain["shards"]
-        said = instructions(step, found["fetch"], self.setting.config)
+        said = step.spoken(found["fetch"], self.setting.config)
         return Entry(name, step.source.model_dump(mode="json"), said, found)
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from annotations.render import END
 from artifacts.keys import Spec
 from artifacts.location import Location
 from artifacts.models import ModelRef
@@ -26,7 +25,6 @@ from medi_sources.fetch import fetch as fetch_files
 from medi_sources.fetch import local_names
 from medi_sources.leaks import without_leaks
 from medi_sources.pairs import build_pairs
-from medi_sources.readers.superni import superni_definition
 from medi_sources.window import Window
 from mining.device import resolve_device
 from mining.encode import SentenceEncoder, load_encoder
@@ -104,7 +102,7 @@ def shards(step: Step, setting: Setting, raw: Spec) -> tuple[Artifact, bool]:
 
     def make(folder: Path) -> Mapping[str, Any]:
         mined = read_table(step.read(setting.store).file("mined.parquet"))
-        said = instructions(step, setting.store.get(raw), setting.config)
+        said = step.spoken(setting.store.get(raw), setting.config)
         table = medi_table(mined, step.dataset, *said)
         count = write_shards(table, folder, setting.config.shards)
         return {"rows": table.num_rows, "shards": count}
@@ -135,15 +133,6 @@ def publish(
         return write_folder(folder, publication, found)
 
     return setting.store.build(spec, make)
-
-
-def instructions(step: Step, raw: Artifact, config: BuildConfig) -> tuple[str, str]:
-    """The annotation's instructions, or for Super-NI, where asked for, the task's definition."""
-    if step.source.reader.layout != "superni" or config.superni_instructions == "written":
-        return step.instructions
-    (name,) = local_names(step.source.location)
-    definition = superni_definition(raw.file(name)).rstrip(" .:;") + END
-    return definition, definition
 
 
 def sample_rows(artifact: Artifact, n: int) -> list[dict[str, Any]]:

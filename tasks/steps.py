@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from annotations.render import END
 from artifacts.keys import Spec
 from artifacts.location import Location
 from artifacts.models import ModelRef
 from artifacts.store import Artifact, Store
 from evaluation.records import EvalTask
+from medi_sources.fetch import local_names
+from medi_sources.readers.superni import superni_definition
 from medi_sources.records import Source
 from tasks.config import BuildConfig
 
@@ -54,6 +57,15 @@ class Step:
         if self.upstream is None:
             raise LookupError(f"{self.spec} reads no artifact")
         return store.get(self.upstream)
+
+    def spoken(self, raw: Artifact, config: BuildConfig) -> tuple[str, str]:
+        """The annotation's instructions, or for Super-NI, where asked for, the task's definition
+        as its file (`raw`: the fetch artifact) has it."""
+        if self.source.reader.layout != "superni" or config.superni_instructions == "written":
+            return self.instructions
+        (name,) = local_names(self.source.location)
+        definition = superni_definition(raw.file(name)).rstrip(" .:;") + END
+        return definition, definition
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,11 @@ def test_a_super_ni_task_may_speak_with_its_own_definition(planned: Any) -> None
     step, setting = plan.chains[TASK]["shards"], plan.setting
     fetch = plan.chains[TASK]["fetch"]
     raw, _ = stages.fetch(fetch.spec, fetch.source.location, setting.store, setting.mirror)
-    query, document = stages.instructions(step, raw, setting.config)
+    query, document = step.spoken(raw, setting.config)
     definition = superni_definition(raw.files[0])
     assert query == document == definition.rstrip(".") + ": "
     assert step.instructions[0].startswith("Represent the ")
-    assert stages.instructions(step, raw, planned(TASK).setting.config) == step.instructions
+    assert step.spoken(raw, planned(TASK).setting.config) == step.instructions
 
 
 def test_the_choice_of_instruction_touches_shards_of_super_ni_alone(planned: Any) -> None:

@@ -6,19 +6,20 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from artifacts.publish import Line, Publication
-
-_COMMERCIAL = {True: "yes", False: "no", None: "unknown"}
+from artifacts.publication import COMMERCIAL, Line, Publication
 
 
 def write_card(path: Path, publication: Publication, lines: Sequence[Line]) -> None:
     """README.md of the dataset folder; `datasets` and the Hub read the configs at its head."""
     parts = [
-        _head(line.entry.name for line in lines),
-        _WHAT.format(datasets=len(lines), rows=_n(sum(line.rows for line in lines))),
+        _head(line.entry.name for line in lines if line.files),
+        _WHAT.format(
+            datasets=len(lines),
+            rows=_n(sum(line.rows for line in lines)),
+            origin=_ORIGIN[publication.build["origin"]],
+        ),
         _how(publication.build),
         _OPEN,
         _decontamination(publication.build, lines),
@@ -46,7 +47,7 @@ _WHAT = """\
 
 {rows} rows of {datasets} datasets in the form of MEDI, the training data of INSTRUCTOR (Su et al.
 2023, One Embedder, Any Task, arXiv 2212.09741): a query, its positive and hard negatives, each side
-with its instruction. Rebuilt from public sources by medi; the instructions are medi's own.
+with its instruction. {origin} The instructions are medi's own.
 
 | column | |
 |---|---|
@@ -58,15 +59,24 @@ with its instruction. Rebuilt from public sources by medi; the instructions are 
 
 `load_dataset(folder)` gives everything, `load_dataset(folder, name)` one dataset. `ledger.csv` has
 a line a dataset (counts, drops, licence, origin, instructions, citation), `manifest.json` the key
-of every stage and the sha256 of every file, `statistics.json` every count, `leaks.csv` every
-evaluation text that was found, `task_ids.json` a number for each of the 330 datasets."""
+of every stage and the sha256 of every file, `statistics.json` every count, `leaks.csv` the words
+of every evaluation text that was found (leave it out where they must not be spread),
+`task_ids.json` a number for each of the 330 datasets."""
+
+_ORIGIN = {
+    "upstream": "Rebuilt from public sources by medi.",
+    "sample": "This is the sample: every text is invented, only the layouts are those of the "
+    "sources; nothing below is from them.",
+}
 
 _OPEN = """\
 ## What the paper left open, and what was chosen
 
+- Which revision of a source: none was named. `ledger.csv` has the one that was read; where it is
+  `main`, no commit is pinned, and `manifest.json` holds the key of what was read instead.
 - Which 300 Super-NaturalInstructions tasks: English in and out, source dataset not among the 70
   evaluation tasks', round-robin over categories, largest tasks first. 600 rows each.
-- How many rows some sets gave: `count` in the table says "assumed" where no figure was published.
+- How many rows some sets gave: "at most" in the table says where no figure was published.
 - How negatives were mined for sets without their own: exact search over the dataset's documents,
   never a known positive, only documents that score below a share of the positive's score.
 - Where "a small closed label set" ends (Super-NI pairs): at most 32 labels, each met five times on
@@ -111,10 +121,10 @@ def _decontamination(build: Mapping[str, Any], lines: Sequence[Line]) -> str:
 
 def _statistics(lines: Sequence[Line]) -> str:
     rows = sum(line.rows for line in lines)
-    native = sum(int(line.entry.stages["pairs"].manifest.counts["native"]) for line in lines)
+    native = sum(line.native for line in lines)
     commercial = Counter[str]()
     for line in lines:
-        commercial[_COMMERCIAL[line.entry.record["licence"]["commercial"]]] += line.rows
+        commercial[COMMERCIAL[line.entry.record["licence"]["commercial"]]] += line.rows
     tokens = {
         side: sum(
             line.entry.stages["mine"].manifest.counts["tokens"][side]["mean"] * line.rows
@@ -152,20 +162,21 @@ def _table(publication: Publication, lines: Sequence[Line]) -> str:
             line.entry.name,
             "sym" if record["symmetric"] else "asym",
             _n(line.rows),
-            record["count_source"],
+            f"{_n(record['rows'])} ({record['count_source']})",
             _n(sum(line.drops.values())),
             licence["spdx"],
-            _COMMERCIAL[licence["commercial"]],
+            COMMERCIAL[licence["commercial"]],
             record["citation"].replace("|", "/"),
         ]
         body.append("| " + " | ".join(map(str, cells)) + " |")
     head = [
         "## Datasets",
         "",
-        'The licence of a row is that of its source; "unknown" where nobody states one.',
+        'The licence of a row is that of its source; "unknown" where nobody states one. "At most"',
+        "is the paper's count of rows, or the one assumed where it gives none.",
         "",
-        "| id | dataset | kind | rows | count | left out | licence | commercial use | citation |",
-        "|---:|---|---|---:|---|---:|---|---|---|",
+        "| id | dataset | kind | rows | at most | left out | licence | commercial use | citation |",
+        "|---:|---|---|---:|---:|---:|---|---|---|",
     ]
     return "\n".join([*head, *body])
 

@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
@@ -55,8 +56,8 @@ class _Pinned(BaseModel):
 
 
 class _Files(_Pinned):
-    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
-    revision: str = Field(min_length=1)
+    repository: str = Field(pattern=r"^\w[\w.-]*/\w[\w.-]*$")
+    revision: str = Field(pattern=r"^\w[\w./-]*$")
 
     @field_validator("files")
     @classmethod
@@ -65,6 +66,13 @@ class _Files(_Pinned):
             if file.startswith("/") or ".." in file.split("/"):
                 raise ValueError(f"{file!r} leaves its repository")
         return files
+
+    @field_validator("repository", "revision")
+    @classmethod
+    def _no_way_up(cls, name: str) -> str:
+        if ".." in name:
+            raise ValueError(f"{name!r} must not have '..' in it")
+        return name
 
 
 class HubFiles(_Files):
@@ -119,7 +127,11 @@ class LocalFiles(_Pinned):
     """Files in the folder of a user's own records; `located` finds them."""
 
     kind: Literal["local"] = "local"
-    folder: Path = Field(default=Path(), exclude=True)  # no part of a key: their sha256 is
+    _folder: Path = PrivateAttr(default=Path())  # no part of a key: the files' sha256 is
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
 
     @field_validator("files")
     @classmethod
@@ -137,12 +149,22 @@ class LocalFiles(_Pinned):
 
 
 def located(location: LocalFiles, folder: Path) -> LocalFiles:
-    """The location with its folder and the sha256 of each file. Raises InputError without one."""
-    for file in location.files:
+    """The location with its folder and the sha256 of each file.
+
+    Raises InputError for a file that is not there or is not the one that the record pins.
+    """
+    found = []
+    for i, file in enumerate(location.files):
         if not (folder / file).is_file():
             raise InputError(f"{folder / file}: no such file, though a record in {folder} names it")
-    found = tuple(sha256_file(folder / file) for file in location.files)
-    return location.model_copy(update={"folder": folder, "sha256": location.sha256 or found})
+        found.append(sha256_file(folder / file))
+        if location.sha256 and location.sha256[i] != found[i]:
+            raise InputError(
+                f"{folder / file}: its sha256 is {found[i]}, the record pins {location.sha256[i]}"
+            )
+    there = location.model_copy(update={"sha256": tuple(found)})
+    there._folder = folder
+    return there
 
 
 PublicLocation = Annotated[HubFiles | GitHubFiles | WebFiles, Field(discriminator="kind")]

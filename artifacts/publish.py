@@ -15,9 +15,8 @@ import csv
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,74 +26,31 @@ import pyarrow.parquet as pq
 
 from artifacts.card import write_card
 from artifacts.errors import InputError
-from artifacts.store import MANIFEST, Artifact, FileEntry, file_entry
+from artifacts.publication import COMMERCIAL, FOLDER, Entry, Line, Publication
+from artifacts.store import MANIFEST, Artifact, file_entry
 
 VERSION = 2
 FORMAT = 1
-FOLDER = "folder"  # of the publish artifact: what is copied to DIR
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One dataset of the build, as its artifacts and its record tell it."""
-
-    name: str
-    record: Mapping[str, Any]  # the source record as JSON values
-    instructions: tuple[str, str]
-    stages: Mapping[str, Artifact]  # fetch, pairs, mine, shards
-
-    @property
-    def drops(self) -> dict[str, int]:
-        """Rows left out, by reason, over all stages."""
-        drops: dict[str, int] = {}
-        for stage in self.stages.values():
-            for reason, n in stage.manifest.counts.get("dropped", {}).items():
-                drops[reason] = drops.get(reason, 0) + int(n)
-        return dict(sorted(drops.items()))
-
-    @property
-    def shards(self) -> dict[str, Path]:
-        """Path in the dataset folder -> shard file in the store."""
-        return {f"data/{self.name}/{path.name}": path for path in self.stages["shards"].files}
-
-
-@dataclass(frozen=True)
-class Publication:
-    """What is published: the datasets, what is said of the build, and what explains it."""
-
-    entries: Sequence[Entry]
-    build: Mapping[str, Any]
-    task_ids: Mapping[str, int]
-    reasons: Mapping[str, str]  # why rows are dropped -> what that means
-
-
-@dataclass(frozen=True)
-class Line:
-    """A dataset as it is published: `leaks` rows fewer than its shards artifact has."""
-
-    entry: Entry
-    rows: int
-    leaks: int
-    files: Mapping[str, FileEntry]
-
-    @property
-    def drops(self) -> dict[str, int]:
-        return self.entry.drops | ({"leak": self.leaks} if self.leaks else {})
-
-
-def write_folder(scratch: Path, publication: Publication, leaks: pa.Table) -> dict[str, Any]:
+def write_folder(
+    scratch: Path, publication: Publication, leaks: pa.Table, changed: Collection[str]
+) -> dict[str, Any]:
     """All of the dataset folder but the shards that are published as their artifacts hold them.
 
-    Shards that `scratch/folder/data` has already take their place: the datasets without what
-    leaked (`leaks`: artifacts.row.LEAKS). Returns the counts of the publish artifact.
+    The shards of the datasets `changed` are in `scratch/folder/data` already, without what leaked
+    (`leaks`: artifacts.row.LEAKS); one that has none there is published without rows, and without
+    a config: an empty Parquet file would keep load_dataset from reading the others. Returns the
+    counts of the publish artifact.
     """
     folder = scratch / FOLDER
     folder.mkdir(exist_ok=True)
-    lines = [_line(folder, entry) for entry in publication.entries]
+    lines = [_line(folder, entry, entry.name in changed) for entry in publication.entries]
     write_card(folder / "README.md", publication, lines)
     _write_json(folder / MANIFEST, _manifest(lines, publication.build))
     _write_json(folder / "statistics.json", _statistics(lines))
-    _write_json(folder / "task_ids.json", dict(publication.task_ids))
+    ids = json.dumps(dict(publication.task_ids), indent=1)
+    (folder / "task_ids.json").write_text(ids + "\n", encoding="utf-8")
     _write_ledger(folder / "ledger.csv", lines)
     pa.csv.write_csv(leaks, folder / "leaks.csv")
     return {
@@ -104,15 +60,19 @@ def write_folder(scratch: Path, publication: Publication, leaks: pa.Table) -> di
     }
 
 
-def _line(folder: Path, entry: Entry) -> Line:
+def _line(folder: Path, entry: Entry, changed: bool) -> Line:
     made = int(entry.stages["shards"].manifest.counts["rows"])
-    rewritten = sorted((folder / "data" / entry.name).glob("*.parquet"))
-    if not rewritten:
-        files = entry.stages["shards"].manifest.files
-        return Line(entry, made, 0, {f"data/{entry.name}/{n}": f for n, f in files.items()})
-    rows = sum(pq.ParquetFile(path).metadata.num_rows for path in rewritten)
-    found = {path.relative_to(folder).as_posix(): file_entry(path) for path in rewritten}
-    return Line(entry, rows, made - rows, found)
+    shards = list(entry.shards.values())
+    files = {f"data/{entry.name}/{n}": f for n, f in entry.stages["shards"].manifest.files.items()}
+    if changed:
+        shards = sorted((folder / "data" / entry.name).glob("*.parquet"))
+        files = {path.relative_to(folder).as_posix(): file_entry(path) for path in shards}
+    marks = [
+        mark
+        for path in shards
+        for mark in pq.read_table(path, columns=["negatives"])["negatives"].to_pylist()
+    ]
+    return Line(entry, len(marks), marks.count("native"), made - len(marks), files)
 
 
 def require_deliverable(target: Path) -> None:
@@ -138,12 +98,12 @@ def deliver_build(published: Artifact, entries: Sequence[Entry], target: Path) -
         return False
     with _swapped_in(target) as fresh:
         shutil.copytree(published.folder / FOLDER, fresh, copy_function=shutil.copyfile)
+        datasets = json.loads((fresh / MANIFEST).read_bytes())["datasets"]
         for entry in entries:
-            if (fresh / "data" / entry.name).is_dir():
-                continue  # published without what leaked
-            for name, shard in entry.shards.items():
-                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(shard, fresh / name)
+            for name in datasets[entry.name]["files"]:
+                if not (fresh / name).is_file():  # else it is published without what leaked
+                    (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(entry.shards[name], fresh / name)
     return True
 
 
@@ -215,17 +175,18 @@ def _write_ledger(path: Path, lines: Sequence[Line]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(
-            ["dataset", "rows", "rows_read", "dropped", "count_source", "licence", "commercial_use",
-             "location", "revision", "query_instruction", "doc_instruction", "citation"]
+            ["dataset", "rows", "cap", "count_source", "rows_read", "dropped", "licence",
+             "commercial_use", "location", "revision", "files", "query_instruction",
+             "doc_instruction", "citation"]
         )  # fmt: skip
         for line in lines:
             entry, record = line.entry, line.entry.record
             location, licence = record["location"], record["licence"]
-            commercial = {True: "yes", False: "no", None: "unknown"}[licence["commercial"]]
             out.writerow(
-                [entry.name, line.rows, entry.stages["pairs"].manifest.counts["rows_in"],
+                [entry.name, line.rows, record["rows"], record["count_source"],
+                 entry.stages["pairs"].manifest.counts["rows_in"],
                  "; ".join(f"{reason} {n}" for reason, n in line.drops.items()),
-                 record["count_source"], licence["spdx"], commercial,
-                 location.get("repository", location["files"][0]), location.get("revision", ""),
-                 *entry.instructions, record["citation"]]
+                 licence["spdx"], COMMERCIAL[licence["commercial"]],
+                 location.get("repository", ""), location.get("revision", ""),
+                 "; ".join(location["files"]), *entry.instructions, record["citation"]]
             )  # fmt: skip

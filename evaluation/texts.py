@@ -28,18 +28,20 @@ def catalog_texts(task: EvalTask, files: Sequence[Path]) -> pa.Array:
 
 def mteb_texts(name: str) -> pa.Array:
     """Distinct English texts of the evaluation splits of a task of mteb's, from the Hub."""
-    task = _mteb_task(name)
-    task.load_data()
-    return texts_of(task)
+    found: dict[str, None] = {}
+    for part in _parts(_mteb_task(name)):
+        part.load_data()
+        found |= dict.fromkeys(texts_of(part).to_pylist())
+    return pa.array(found, pa.string())
 
 
-def mteb_record(name: str) -> dict[str, str]:
-    """Where the data of a task of mteb's lie: name, path and revision.
+def mteb_data(name: str) -> dict[str, str]:
+    """Where the data of a task of mteb's lie: repository -> revision, one for each of its parts.
 
     Raises InputError for a name that mteb does not know, with the names nearest to it.
     """
-    data = _mteb_task(name).metadata.dataset
-    return {"mteb": name, "path": data["path"], "revision": data["revision"]}
+    places = (part.metadata.dataset for part in _parts(_mteb_task(name)))
+    return {place["path"]: place["revision"] for place in places}
 
 
 def texts_of(task: AbsTask) -> pa.Array:
@@ -93,11 +95,16 @@ def _strings(value: Any) -> Iterable[str]:
     return []
 
 
+def _parts(task: AbsTask) -> list[AbsTask]:
+    """CQADupstack is twelve tasks under one name."""
+    return list(getattr(task.metadata, "tasks", None) or [task])
+
+
 def _mteb_task(name: str) -> AbsTask:
     import mteb
 
     try:
-        return mteb.get_task(name, languages=["eng"])
+        return mteb.get_task(name, languages=["eng"], exclusive_language_filter=True)
     except KeyError:
         known = {task.metadata.name for task in mteb.get_tasks(languages=["eng"])}
         near = difflib.get_close_matches(name, known, n=3)

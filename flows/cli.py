@@ -28,7 +28,7 @@ _AT = typer.Option("--mirror", envvar="MEDI_MIRROR", help="<host>/<repository>/<
 
 StoreOption = Annotated[str, _OPEN]
 MirrorOption = Annotated[str | None, _AT]
-ProfileOption = Annotated[str, typer.Option(help="sample, real-small")]
+ProfileOption = Annotated[str, typer.Option(help="sample, real-small, single-gpu, paper")]
 OnlyOption = Annotated[list[str] | None, typer.Option(help="this dataset; may be repeated")]
 STORE = "medi-store"
 
@@ -174,17 +174,21 @@ def verify(store: StoreOption = STORE) -> None:
     raise typer.Exit(1 if broken else 0)
 
 
-@app.command()
+@app.command(context_settings=_FIELDS)
 def gc(
+    context: typer.Context,
     profile: Annotated[list[str], typer.Option(help="keep what builds of this profile need")],
     days: Annotated[float, typer.Option(help="delete only what is older")] = 1.0,
     mirror: MirrorOption = None,
     store: StoreOption = STORE,
 ) -> None:
-    """Delete datasets' artifacts that no named profile needs, and scratch of killed runs."""
+    """Delete datasets' artifacts that no named profile needs, and scratch of killed runs.
+
+    Give the fields that your builds are given, `--sources` above all.
+    """
     from flows.run import run_gc
 
-    raise typer.Exit(run_gc(profile, days, mirror, store))
+    raise typer.Exit(run_gc(profile, days, mirror, store, overrides(context.args)))
 
 
 def overrides(arguments: Sequence[str]) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from artifacts import publish
 from artifacts.errors import InputError
 from artifacts.keys import Spec
 from artifacts.models import resolve_model
-from artifacts.publish import Entry, Publication
+from artifacts.publication import Entry, Publication
 from artifacts.store import Store
 from flows.planning_leaks import plan_leaks
-from flows.planning_steps import NO_CHANGE_OF_RESULT, steps_of
-from medi_sources import fetch
+from flows.planning_steps import NO_CHANGE_OF_RESULT, require_well_worded, steps_of
+from medi_sources.available import require_available
 from medi_sources.catalog import load_catalog, select, task_ids, with_own
 from medi_sources.clean import REASONS
 from medi_sources.records import Source
@@ -29,7 +29,8 @@ _TOLD = {
     "decontamination",
 }  # fmt: skip
 _LATER_REASONS = {
-    "too_few_negatives": "Fewer hard negatives than `negatives` passed the filters.",
+    "too_few_negatives": "Fewer negatives than `negatives` passed the rules of mining.",
+    "inconsistent": "The positive is not among the query's nearest documents.",
     "leak": "Query or positive, or every negative, is a text of an evaluation task.",
 }
 
@@ -100,15 +101,18 @@ def plan_build(
     config: BuildConfig, store: Store, mirror: str | None, only: Sequence[str] | None = None
 ) -> BuildPlan:
     """Raises InputError for unknown datasets, missing annotations, models that are none."""
+    chosen = datasets_of(config, only)
     setting = Setting(
         store,
         files := mirror_of(config, store, mirror),
         config,
         resolve_model(config.encoder, files),
         resolve_model(config.superni_encoder, files),
+        resolve_model(config.mining.veto, files) if config.mining.veto else None,
     )
-    chosen = datasets_of(config, only)
-    return _plan(setting, {source.name: steps_of(source, setting) for source in chosen})
+    chains = {source.name: steps_of(source, setting) for source in chosen}
+    require_well_worded([source for source in chosen if source.collection == "own"], config)
+    return _plan(setting, chains)
 
 
 def datasets_of(config: BuildConfig, only: Sequence[str] | None = None) -> list[Source]:
@@ -122,7 +126,8 @@ def datasets_of(config: BuildConfig, only: Sequence[str] | None = None) -> list[
         catalog = with_own(catalog, Path(config.sources))
         names += [name for name, source in catalog.items() if source.collection == "own"]
     sources = {source.name: source for source in select(catalog, names)}
-    chosen = select(sources, only) if only else list(sources.values())
+    wanted = {source.name for source in select(sources, only)} if only else set(sources)
+    chosen = [source for name, source in sources.items() if name in wanted]
     if config.licences == "any":
         return chosen
     allowed = [source for source in chosen if source.licence.commercial]
@@ -148,8 +153,10 @@ def require_sources(plan: BuildPlan) -> None:
     """Raise InputError where a file that must be fetched is nowhere to be had."""
     wanted = [(s.dataset, s.source.location) for s in plan.stale if s.stage == "fetch"]
     if plan.leaks:
-        wanted += [(data.spec.dataset, data.location) for data in plan.leaks.data if data.problem]
-    fetch.require_available(wanted, plan.setting.mirror)
+        for texts in plan.leaks.texts:
+            if texts.problem and (texts.data is None or texts.data.problem):
+                wanted += [(f"texts of {texts.spec.dataset}", place) for place in texts.needs]
+    require_available(wanted, plan.setting.mirror)
 
 
 def _publish_spec(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from artifacts.keys import Spec
+from artifacts.location import HubFiles
 from evaluation.catalog import load_catalog
 from evaluation.records import EvalTask
 from evaluation.texts import VERSION as TEXTS_VERSION
-from evaluation.texts import mteb_record
+from evaluation.texts import mteb_data
 from flows.planning_steps import fetch_spec
 from medi_sources import leaks
 from tasks.steps import DataStep, LeaksStep, Setting, TextsStep
@@ -22,8 +23,8 @@ def plan_leaks(mined: Mapping[str, Spec], setting: Setting) -> LeaksStep | None:
     options = setting.config.decontamination
     if not options.tasks or not mined:
         return None
-    catalog = load_catalog()
-    texts = [_texts(name, catalog.get(name), setting) for name in dict.fromkeys(options.tasks)]
+    own = {} if options.data == "mteb" else load_catalog()
+    texts = [_texts(name, own.get(name), setting) for name in sorted(set(options.tasks))]
     inputs = {f"texts of {each.spec.dataset}": each.spec.key for each in texts}
     inputs |= {f"rows of {name}": spec.key for name, spec in mined.items()}
     params = {"ngram": options.ngram, "least_words": options.least_words}
@@ -34,10 +35,13 @@ def plan_leaks(mined: Mapping[str, Spec], setting: Setting) -> LeaksStep | None:
 def _texts(name: str, task: EvalTask | None, setting: Setting) -> TextsStep:
     config, problem = setting.config, setting.store.problem
     if task is None:
-        spec = Spec("texts", name, TEXTS_VERSION, mteb_record(name))
-        return TextsStep(spec, None, None, problem(spec))
+        hub = mteb_data(name)
+        spec = Spec("texts", name, TEXTS_VERSION, {"mteb": name, "data": hub})
+        # Every repository has a card: where that is, or can be had, the data are too.
+        at = [HubFiles(repository=r, revision=v, files=("README.md",)) for r, v in hub.items()]
+        return TextsStep(spec, None, None, at, problem(spec))
     files = fetch_spec(f"eval-{name}", task.location, config.origin, config.seed)
     params = {"layout": task.layout, "test_rows": task.test_rows}
     spec = Spec("texts", name, TEXTS_VERSION, params, {"data": files.key})
     data = DataStep(files, task.location, problem(files))
-    return TextsStep(spec, task, data, problem(spec))
+    return TextsStep(spec, task, data, [task.location], problem(spec))

@@ -19,7 +19,7 @@ from evaluation.records import EvalTask
 from evaluation.run import VERSION as EVALUATE_VERSION
 from flows.planning_steps import fetch_spec
 from flows.profiles import get_profile, override
-from medi_sources.fetch import require_available
+from medi_sources.available import require_available
 from tasks.config import EvaluateConfig, Profile, TrainConfig
 from tasks.sample import mirror_of
 from tasks.steps import Score

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from annotations.lint import lint
 from annotations.load import FOLDER, load_annotation
 from annotations.render import instructions
 from artifacts import shards
+from artifacts.errors import InputError
 from artifacts.keys import Spec
 from artifacts.location import Location
 from medi_sources import fetch
@@ -64,12 +66,14 @@ def steps_of(source: Source, setting: Setting) -> dict[str, Step]:
             mode="json", exclude=NO_CHANGE_OF_RESULT
         ),
         "encoder": [setting.superni_encoder.key, encoding] if superni else None,
+        "symmetric": source.symmetric,
     }
     after("pairs", PAIRS_VERSION, pairs)
     mine = {
         "encoder": [setting.encoder.key, encoding],
         "options": config.mining.model_dump(mode="json", exclude=NO_CHANGE_OF_RESULT),
         "symmetric": source.symmetric,
+        **({"veto": setting.veto.key} if setting.veto else {}),
     }
     after("mine", MINE_VERSION, mine)
     published = {
@@ -80,6 +84,13 @@ def steps_of(source: Source, setting: Setting) -> dict[str, Step]:
     }
     after("shards", shards.VERSION, published)
     return steps
+
+
+def require_well_worded(own: Sequence[Source], config: BuildConfig) -> None:
+    """Raise InputError naming the first fault that the linter finds in a user's annotations."""
+    annotations = {s.name: load_annotation(s.name, _annotations(s, config)) for s in own}
+    for fault in lint({source.name: source.symmetric for source in own}, annotations):
+        raise InputError(f"--sources {config.sources}: annotation of {fault}")
 
 
 def _annotations(source: Source, config: BuildConfig) -> Path:

@@ -109,7 +109,7 @@ def paper() -> Profile:
             superni_encoder="sentence-transformers/sentence-t5-large",
             encoding=EncoderOptions(precision="bf16"),
             decontamination=DecontaminationOptions(
-                tasks=(*MTEB_56, "BillboardMSCOCO"), action="report"
+                tasks=(*MTEB_56, "BillboardMSCOCO"), data="mteb", action="report"
             ),
         ),
         train=TrainConfig(
@@ -165,13 +165,22 @@ def override(config: T, overrides: Mapping[str, Any]) -> T:
         target = values
         for part in path[:-1]:
             target = target[part]
-        target[path[-1]] = yaml.safe_load(value) if isinstance(value, str) else value
+        target[path[-1]] = _value(name, value)
     try:
         return type(config).model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"--{field} {first['input']!r}: {first['msg']}") from error
+
+
+def _value(name: str, given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    try:
+        return yaml.safe_load(given)
+    except yaml.YAMLError as error:
+        raise InputError(f"--{name} {given!r}: is not a YAML value: [a, b], 0.9, null") from error
 
 
 def _paths(config: BaseModel, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from artifacts.publish import deliver_build, deliver_folder, require_deliverable
 from artifacts.store import Store
-from flows.planning import plan_build, require_sources
+from flows.planning import BuildPlan, plan_build, require_sources
 from flows.planning_models import plan_evaluation, plan_train
 from flows.profiles import get_profile, override
 from flows.results import write_results
 from flows.server import prefect_server, wait_until_recorded
+from mining.embeddings import find_embeddings
 
 
 def run_build(
@@ -143,14 +144,35 @@ def run_demo(out: Path, store: str) -> int:
         )
 
 
-def run_gc(profiles: Sequence[str], days: float, mirror: str | None, store: str) -> int:
-    """Delete the artifacts of datasets that no build of `profiles` needs."""
+def run_gc(
+    profiles: Sequence[str],
+    days: float,
+    mirror: str | None,
+    store: str,
+    fields: Mapping[str, Any],
+) -> int:
+    """Delete the artifacts of datasets that no build of `profiles`, with `fields`, needs."""
     kept = Store.open(store)
-    plans = [plan_build(get_profile(name).build, kept, mirror) for name in profiles]
-    keep = frozenset(key for plan in plans for key in plan.keys)
+    configs = [override(get_profile(name).build, fields) for name in profiles]
+    plans = [plan_build(config, kept, mirror) for config in configs]
+    keep = frozenset(key for plan in plans for key in (*plan.keys, *_embeddings_of(plan)))
     removed = kept.collect_garbage(keep, older_than_s=days * 86_400)
     print(f"{len(removed)} folders removed")
     return 0
+
+
+def _embeddings_of(plan: BuildPlan) -> Iterator[str]:
+    """Keys of the embeddings that the plan's artifacts were made from, less the broken ones.
+
+    They hang on texts, so no plan knows them; what was made from them names them.
+    """
+    store = plan.setting.store
+    for dataset, chain in plan.chains.items():
+        for stage in ("pairs", "mine"):
+            made = store.find(chain[stage].spec)
+            for key in made.manifest.counts.get("embeddings", []) if made else []:
+                if find_embeddings(store, dataset, [key]):
+                    yield key
 
 
 def _on_server(run: Callable[[], Any]) -> int:

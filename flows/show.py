@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
 from annotations.lint import lint
 from annotations.load import load_all
 from artifacts.errors import InputError
+from artifacts.publication import COMMERCIAL
 from medi_sources.catalog import load_catalog, select, with_own
 from medi_sources.records import Source
-
-_COMMERCIAL = {True: "yes", False: "no", None: "unknown"}
 
 
 def sources(licence: str | None, own: str | None) -> None:
@@ -31,7 +31,7 @@ def sources(licence: str | None, own: str | None) -> None:
     for s in found:
         kind = "symmetric" if s.symmetric else "asymmetric"
         place = getattr(s.location, "repository", s.location.files[0])
-        commercial = _COMMERCIAL[s.licence.commercial]
+        commercial = COMMERCIAL[s.licence.commercial]
         table.add_row(
             s.name, f"{s.rows:,}", s.count_source, kind, s.licence.spdx, commercial, place
         )
@@ -40,10 +40,9 @@ def sources(licence: str | None, own: str | None) -> None:
 
 
 def source(name: str, own: str | None) -> None:
-    """One record, as YAML-like lines."""
+    """One record, as its YAML file would have it."""
     (record,) = select(_catalog(own), [name])
-    for field, value in record.model_dump(mode="json").items():
-        print(f"{field}: {value}")
+    print(yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
 def check_sources(own: str | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,14 +18,23 @@ FOLDER = Path(__file__).parent / "catalog"
 _LIMIT = 4 * 1024 * 1024
 
 
-@lru_cache
 def load_catalog(folder: Path = FOLDER) -> Mapping[str, Source]:
     """All records by name: files in the order of their names, records as they stand in each.
 
-    Read once a process. Raises InputError naming the file, the record and the field at fault.
+    medi's own are read once a process. Raises InputError naming the file, the record and the
+    field at fault.
     """
+    return _medis_own() if folder == FOLDER else _load(folder)
+
+
+@cache
+def _medis_own() -> Mapping[str, Source]:
+    return _load(FOLDER)
+
+
+def _load(folder: Path) -> dict[str, Source]:
     if not folder.is_dir():
-        raise InputError(f"catalog folder {folder} does not exist")
+        raise InputError(f"no folder of source records at {folder}")
     catalog: dict[str, Source] = {}
     first_seen: dict[str, Path] = {}
     for path in sorted(folder.glob("*.yaml")):
@@ -45,7 +54,7 @@ def with_own(catalog: Mapping[str, Source], folder: Path) -> dict[str, Source]:
     file is another input. Raises InputError as `load_catalog` does, for a folder without records,
     for a name that the catalog has, and for a local file that is not there.
     """
-    own = load_catalog(folder)
+    own = load_catalog(folder) if folder.is_dir() else {}
     if not own:
         raise InputError(f"--sources {folder}: no *.yaml with source records there")
     found = dict(catalog)

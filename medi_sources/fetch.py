@@ -10,11 +10,8 @@ import io
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
-
-import httpx
 
 from artifacts.errors import DatasetError, InputError
 from artifacts.keys import sha256_file
@@ -66,29 +63,6 @@ def fetch(
             scratch.unlink(missing_ok=True)
 
 
-def require_available(locations: Iterable[tuple[str, Location]], mirror: Path | None) -> None:
-    """Raise InputError naming the first file that neither mirror, cache nor network can give.
-
-    Before any work: one request a host, and only for hosts of files that are not at hand.
-    """
-    reachable: dict[str, str | None] = {}
-    for dataset, location in locations:
-        for file in location.files:
-            archive = file.partition("::")[0]
-            if _at_hand(location, archive, mirror) is not None:
-                continue
-            url = location.url(archive)
-            host = urlsplit(url).netloc
-            if host not in reachable:
-                reachable[host] = _why_unreachable(url)
-            if reachable[host]:
-                missing = f"{mirror / location.mirror_path(archive)} is missing" if mirror else url
-                raise InputError(
-                    f"{dataset}: {missing}, and {host} cannot be reached ({reachable[host]}): "
-                    "give a mirror folder that has the file (--mirror), or a network"
-                )
-
-
 def _member(file: str) -> str:
     archive, _, member = file.partition("::")
     return member or archive
@@ -102,20 +76,12 @@ def _on_disk(location: Location, archive: str, mirror: Path | None) -> Path | No
     return path if path is not None and path.is_file() else None
 
 
-def _at_hand(location: Location, archive: str, mirror: Path | None) -> Path | None:
+def at_hand(location: Location, archive: str, mirror: Path | None) -> Path | None:
+    """The file in the mirror, the user's own folder or the Hub's cache; asks nobody."""
     found = _on_disk(location, archive, mirror)
     if found is None and isinstance(location, HubFiles):
         return hub.cached(location, archive)
     return found
-
-
-def _why_unreachable(url: str) -> str | None:
-    parts = urlsplit(url)
-    try:
-        httpx.head(f"{parts.scheme}://{parts.netloc}/", timeout=10.0)
-    except httpx.HTTPError as error:
-        return type(error).__name__
-    return None
 
 
 def _whole(location: Location, archive: str, mirror: Path | None, scratch: Path) -> Path:
@@ -150,10 +116,10 @@ def _cut(
 ) -> None:
     """Write the window of the location's one file, from what is at hand or the open network."""
     file = location.files[0]
-    at_hand, url = _at_hand(location, file, mirror), location.url(file)
-    if at_hand is not None:
-        _require_pin(url, pin, sha256_file(at_hand) if pin else None)
-        with at_hand.open("rb") as source:
+    found, url = at_hand(location, file, mirror), location.url(file)
+    if found is not None:
+        _require_pin(url, pin, sha256_file(found) if pin else None)
+        with found.open("rb") as source:
             copy_window(source, target, window, file)
         return
     headers: dict[str, str] = {}

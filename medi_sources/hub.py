@@ -25,6 +25,13 @@ def cached(location: HubFiles, file: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
+def offline() -> bool:
+    """Whether the user has forbidden requests to the Hub (HF_HUB_OFFLINE)."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    return bool(HF_HUB_OFFLINE)
+
+
 def from_hub(location: HubFiles, file: str) -> Path:
     """The file in the Hub's cache, downloaded if need be; of the SHA-256 that the Hub states.
 

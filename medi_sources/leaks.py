@@ -22,7 +22,9 @@ from artifacts.row import LEAKS
 from artifacts.text import normalise
 
 VERSION = 1
+_INSIDE_A_WORD = r"['\x{2019}\p{Cf}\p{M}]"  # dont, don't; soft hyphens, accents on their own
 _NOT_A_WORD = r"[^\pL\pN]+"
+_LONG = 30  # letters: so long a text is somebody's, in however few words
 _SIDES = ("query", "pos", "neg")
 _BATCH = 20_000  # texts whose words are held at once
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd: no word's share of a run's hash is lost
@@ -35,12 +37,13 @@ class DecontaminationOptions(BaseModel):
     """Which evaluation tasks must not be trained on; without tasks nothing is looked for.
 
     `remove` takes leaking rows out of the published data, `report` only lists them. Texts of fewer
-    than `least_words` words are nobody's property ("thank you") and never leak.
+    than `least_words` words and 30 letters are nobody's property ("thank you") and never leak.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tasks: tuple[str, ...] = ()
+    data: Literal["medi", "mteb"] = "medi"  # whose, of a task that both know
     ngram: int = Field(default=13, ge=2)
     least_words: int = Field(default=3, ge=1)
     action: Literal["remove", "report"] = "remove"
@@ -57,6 +60,11 @@ class _Words:
     @property
     def counts(self) -> _Ints:
         return np.diff(self.bounds)
+
+    def telling(self, least: int) -> npt.NDArray[np.bool_]:
+        """Which texts are long enough to be somebody's."""
+        letters: npt.NDArray[np.int64] = pc.utf8_length(self.joined).to_numpy()
+        return (self.counts >= least) | (letters >= _LONG)
 
     def runs(self, n: int) -> tuple[_Hashes, _Ints]:
         """Hash and first word of every run of `n` words inside one text."""
@@ -91,7 +99,8 @@ class _Texts:
 
     @classmethod
     def of(cls, rows: pa.Table) -> _Texts:
-        negatives = rows.column("neg").combine_chunks()
+        large = pa.large_list(pa.large_string())
+        negatives = rows.column("neg").cast(large).combine_chunks()
         parent = pc.list_parent_indices(negatives).to_numpy()
         lengths = pc.list_value_length(negatives).to_numpy()
         first = np.concatenate([[0], np.cumsum(lengths)])
@@ -129,7 +138,7 @@ class _Texts:
 class EvaluationTexts:
     """The texts of evaluation tasks, to look texts up in.
 
-    Memory: 10 bytes for every text and every run of `ngram` words.
+    Memory: 10 bytes for every text and every run of `ngram` words, 45 while it is made.
     """
 
     def __init__(self, texts: Mapping[str, pa.Array], options: DecontaminationOptions) -> None:
@@ -139,7 +148,7 @@ class EvaluationTexts:
         runs: list[tuple[int, _Hashes]] = []
         for number, array in enumerate(texts.values()):
             for words in _batches(array):
-                whole.append((number, _hash(words.joined)[words.counts >= options.least_words]))
+                whole.append((number, _hash(words.joined)[words.telling(options.least_words)]))
                 runs.append((number, words.runs(options.ngram)[0]))
         self._whole, self._runs = _Table(whole), _Table(runs)
 
@@ -161,8 +170,9 @@ class EvaluationTexts:
     def _found(self, words: _Words) -> Iterator[_Hit]:
         """Every leak among the texts of a batch, each text and task once."""
         seen: set[tuple[int, int]] = set()
+        telling = words.telling(self._options.least_words)
         for text, task in self._whole.hits(_hash(words.joined)):
-            if words.counts[text] >= self._options.least_words:
+            if telling[text]:
                 seen.add((text, task))
                 yield _Hit(text, task, "exact", words.joined[text].as_py())
         runs, starts = words.runs(self._options.ngram)
@@ -214,7 +224,7 @@ def without_leaks(rows: pa.Table, leaks: pa.Table) -> pa.Table:
     row_ids = rows.column("row_id").to_pylist()
     counts = pc.list_value_length(rows.column("neg")).to_pylist()
     for row_id, count in zip(row_ids, counts, strict=True):
-        if len(negatives.get(row_id, ())) == count:
+        if row_id in negatives and len(negatives[row_id]) == count:
             gone.add(row_id)
     for name in ("neg", "neg_score"):
         values = rows.column(name).to_pylist()
@@ -234,7 +244,8 @@ def _batches(texts: pa.Array) -> Iterator[_Words]:
 
 def _words(texts: pa.Array) -> _Words:
     plain = pa.array([normalise(text) for text in texts.to_pylist()], pa.large_string())
-    joined = pc.utf8_trim(pc.replace_substring_regex(plain, _NOT_A_WORD, " "), " ")
+    whole = pc.replace_substring_regex(plain, _INSIDE_A_WORD, "")
+    joined = pc.utf8_trim(pc.replace_substring_regex(whole, _NOT_A_WORD, " "), " ")
     lists = pc.split_pattern(joined, " ")
     empty = pc.equal(joined, "").to_numpy(zero_copy_only=False)
     counts = np.where(empty, 0, pc.list_value_length(lists).to_numpy())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from artifacts.location import Location
 
@@ -26,9 +26,9 @@ class JsonlList(_Frozen):
     """Lines that are lists of texts; the roles name positions: `["question", "answer"]`."""
 
     layout: Literal["jsonl_list"]
-    query: int = 0
-    pos: int = 1
-    neg: int | None = None
+    query: int = Field(default=0, ge=0)
+    pos: int = Field(default=1, ge=0)
+    neg: int | None = Field(default=None, ge=0)
 
 
 class JsonlSet(_Frozen):
@@ -166,6 +166,13 @@ class Source(_Frozen):
     licence: Licence
     citation: str = ""
     note: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def _not_that_of_the_whole(cls, name: str) -> str:
+        if name.lower() == "default":
+            raise ValueError("'default' is what load_dataset calls all datasets together")
+        return name
 
     @model_validator(mode="after")
     def _window_of_one_file_of_lines(self) -> Self:

@@ -1,26 +1,20 @@
-"""Which candidates of one row may be its negatives."""
+"""The rules for the negatives of one row, and the order in which candidates are tried."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import random
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Self, get_args
 
-from artifacts.text import normalise
+from mining.options import MiningOptions
 
-Rule = Literal["known_positive", "margin"]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Corpus rows with their scores, best first, and how often each rule passed one over."""
-
-    rows: tuple[int, ...]
-    scores: tuple[float, ...]
-    passed_over: dict[Rule, int]
+# Why a candidate is passed over: the first rule that it breaks, in this order.
+Rule = Literal[
+    "rank", "known_positive", "own_negative", "margin", "max_score", "min_score", "veto"
+]  # fmt: skip
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 def score_bound(pos_score: float, margin: float) -> float:
@@ -33,51 +27,48 @@ def score_bound(pos_score: float, margin: float) -> float:
     return round(pos_score - (1 - margin) * abs(pos_score), 9)
 
 
-def choose(
-    candidates: Iterable[tuple[int, float]],
-    known: Callable[[int], bool],
-    bound: float,
-    need: int,
-) -> Choice:
-    """The first `need` of (corpus row, score) that are not known positives and score below bound.
+@dataclass(frozen=True)
+class Limits:
+    """What a negative of one row may score."""
 
-    A candidate that breaks both rules counts as a known positive.
-    """
-    rows: list[int] = []
-    scores: list[float] = []
-    passed_over: dict[Rule, int] = {"known_positive": 0, "margin": 0}
-    for row, score in candidates:
-        if len(rows) == need:
-            break
-        if known(row):
-            passed_over["known_positive"] += 1
-        elif score >= bound:
-            passed_over["margin"] += 1
-        else:
-            rows.append(row)
-            scores.append(score)
-    return Choice(tuple(rows), tuple(scores), passed_over)
+    bound: float  # below it
+    most: float
+    least: float
+
+    @classmethod
+    def of(cls, pos_score: float, options: MiningOptions) -> Self:
+        off = math.inf
+        return cls(
+            off if options.margin is None else score_bound(pos_score, options.margin),
+            off if options.max_score is None else options.max_score,
+            -off if options.min_score is None else options.min_score,
+        )
+
+    def broken_by(self, score: float) -> Rule | None:
+        if score >= self.bound:
+            return "margin"
+        if score > self.most:
+            return "max_score"
+        return "min_score" if score < self.least else None
 
 
 def random_rows(corpus_size: int, count: int, seed: int, row_id: int) -> list[int]:
     """At most `count` distinct corpus rows. The draw hangs on (seed, row_id), not on any order."""
-    digest = hashlib.sha256(f"{seed} {row_id}".encode()).digest()
-    draw = random.Random(int.from_bytes(digest[:8], "big"))
-    return draw.sample(range(corpus_size), min(count, corpus_size))
+    return _draw(f"{seed} {row_id}").sample(range(corpus_size), min(count, corpus_size))
 
 
-def known_positives(rows: Iterable[dict[str, Any]], symmetric: bool) -> dict[str, Set[str]]:
-    """Normalised query -> every normalised text known to be right for it, itself included.
+def order_of_ranks(options: MiningOptions, row_id: int) -> list[int]:
+    """The ranks from `first_rank` to `candidates`, from 1, in the order in which they are tried.
 
-    Rows of one normalised query share what they know. In a symmetric dataset a row says of its
-    positives too that the query is right for them.
+    For a random choice a shuffle that hangs on (seed, row_id): what rules exclude elsewhere in the
+    window moves no rank.
     """
-    known: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        query = normalise(row["query"])
-        right = {normalise(text) for text in (row["pos"], *row["known_pos"])}
-        known[query] |= right | {query}
-        if symmetric:
-            for text in right:
-                known[text].add(query)
-    return dict(known)
+    ranks = list(range(options.first_rank, options.candidates + 1))
+    if options.choice == "random":
+        _draw(f"{options.seed} {row_id} ranks").shuffle(ranks)
+    return ranks
+
+
+def _draw(label: str) -> random.Random:
+    digest = hashlib.sha256(label.encode()).digest()
+    return random.Random(int.from_bytes(digest[:8], "big"))

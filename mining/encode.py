@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +27,10 @@ _COUNTED_AT_ONCE = 1024  # texts; bounds the token lists that are held to count 
 
 _loading = threading.Lock()
 
+_Pool = dict[Any, Any]  # as SentenceTransformer.start_multi_process_pool makes it
+_Done = tuple[list[int], Vectors]
+_Work = Callable[[list[int], _Pool | None], _Done]
+
 
 def load_encoder(model: str | Path, options: EncoderOptions) -> SentenceEncoder:
     """The encoder of a local folder or Hub name, loaded once a process for all its threads.
@@ -36,11 +44,15 @@ def load_encoder(model: str | Path, options: EncoderOptions) -> SentenceEncoder:
 class SentenceEncoder:
     """artifacts.encoder.Encode by a sentence-transformers model, static embeddings included.
 
-    `device` and `precision` are what is really used, for the record. Threads may share one.
+    `device` and `precision` are what is really used, for the record. `devices` are those that
+    share the work, one process each where there are several; by default every GPU, or the CPU
+    with its threads. Batches do not hang on their number. Threads may share one encoder.
     Raises InputError for a model that cannot be loaded and for T5 in fp16, which overflows.
     """
 
-    def __init__(self, model: str | Path, options: EncoderOptions) -> None:
+    def __init__(
+        self, model: str | Path, options: EncoderOptions, devices: Sequence[str] = ()
+    ) -> None:
         self.name = str(model)
         self.device = resolve_device(options.device)
         self.precision: Precision = options.precision
@@ -52,6 +64,11 @@ class SentenceEncoder:
         _refuse_overflow(self._model, self.name, options.precision)
         _limit_tokens(self._model, options.max_tokens)
         self._model.to(_DTYPE[self.precision])
+        self._pools = _Pools(self._model, devices or _all_of(self.device))
+
+    @property
+    def dimension(self) -> int:
+        return self._model.get_embedding_dimension() or 0
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """fp32 [len(texts), dim] in the caller's order, each row of length 1.
@@ -60,21 +77,37 @@ class SentenceEncoder:
         naming the text whose vector is not finite.
         """
         distinct = list(dict.fromkeys(texts))
-        vectors = np.zeros((len(distinct), self._model.get_embedding_dimension() or 0), np.float32)
-        for batch in self._batches(distinct):
-            vectors[batch] = self._encode([distinct[i] for i in batch])
+        vectors = np.zeros((len(distinct), self.dimension), np.float32)
+        for rows, batch in self.batches(distinct, self.token_lengths(distinct)):
+            vectors[rows] = batch
         place = {text: i for i, text in enumerate(distinct)}
         return vectors[[place[text] for text in texts]]
 
-    def _encode(self, texts: list[str]) -> Vectors:
-        with self._lock:
-            raw = self._model.encode(
-                texts,
-                batch_size=len(texts),
-                prompt=self._options.prompt,
-                convert_to_tensor=True,
-                show_progress_bar=False,
-            )
+    def batches(
+        self, texts: Sequence[str], tokens: Sequence[int]
+    ) -> Iterator[tuple[list[int], Vectors]]:
+        """Rows of `texts`, each row once, with their vectors as `__call__` gives them.
+
+        `tokens` are the texts' token_lengths. Longest first, each batch no larger than the token
+        budget once padded. Raises as `__call__`.
+        """
+        yield from self._pools.map(
+            lambda rows, pool: (rows, self._encode([texts[i] for i in rows], pool)),
+            _by_length(tokens, self._options.batch_tokens),
+        )
+
+    def _encode(self, texts: list[str], pool: _Pool | None) -> Vectors:
+        settings = {
+            "batch_size": len(texts),
+            "prompt": self._options.prompt,
+            "convert_to_tensor": True,
+            "show_progress_bar": False,
+        }
+        if pool is None:
+            with self._lock:
+                raw = self._model.encode(texts, **settings)
+        else:
+            raw = self._model.encode(texts, pool=pool, chunk_size=len(texts), **settings)
         vectors = raw.to("cpu", torch.float64).numpy()
         for text, finite in zip(texts, np.isfinite(vectors).all(axis=1), strict=True):
             if not finite:
@@ -84,16 +117,6 @@ class SentenceEncoder:
                 )
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
-
-    def _batches(self, texts: list[str]) -> Iterator[list[int]]:
-        """Longest first, each batch no larger than the token budget once padded."""
-        tokens = self.token_lengths(texts)
-        order = sorted(range(len(texts)), key=lambda i: (-tokens[i], i))
-        start = 0
-        while start < len(order):
-            size = max(1, self._options.batch_tokens // max(1, tokens[order[start]]))
-            yield order[start : start + size]
-            start += size
 
     def token_lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of prompt and text, special ones and truncation included."""
@@ -112,6 +135,47 @@ class SentenceEncoder:
         return [len(encoding.ids) for encoding in tokenizer.encode_batch(texts)]
 
 
+class _Pools:
+    """A worker process for each of several devices, started when first needed; none for one.
+
+    A pool of sentence-transformers' has one worker here, and takes one whole batch at a time, so
+    that a batch is computed as it would be without pools.
+    """
+
+    def __init__(self, model: SentenceTransformer, devices: Sequence[str]) -> None:
+        self._model = model
+        self._devices = devices
+        self._lock = threading.Lock()
+        self._idle: SimpleQueue[_Pool] = SimpleQueue()
+        self._started = False
+
+    def map(self, work: _Work, batches: Iterator[list[int]]) -> Iterator[_Done]:
+        """The results of `work` in the order of `batches`, whichever device does which."""
+        if len(self._devices) == 1:
+            yield from (work(rows, None) for rows in batches)
+            return
+        self._start()
+        with ThreadPoolExecutor(len(self._devices)) as threads:
+            yield from threads.map(functools.partial(self._on_idle, work), batches)
+
+    def _on_idle(self, work: _Work, rows: list[int]) -> _Done:
+        pool = self._idle.get()
+        try:
+            return work(rows, pool)
+        finally:
+            self._idle.put(pool)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._started:
+                return
+            for device in self._devices:
+                pool = self._model.start_multi_process_pool([device])
+                weakref.finalize(self, SentenceTransformer.stop_multi_process_pool, pool)
+                self._idle.put(pool)
+            self._started = True
+
+
 @functools.lru_cache(maxsize=2)
 def _load(model: str, options: EncoderOptions, state: tuple[object, ...]) -> SentenceEncoder:
     return SentenceEncoder(model, options)
@@ -122,6 +186,21 @@ def _state_of(folder: Path) -> tuple[object, ...]:
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     stats = [(path, path.stat()) for path in files]
     return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
+def _all_of(device: torch.device) -> list[str]:
+    if device.type != "cuda":
+        return [device.type]
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+
+
+def _by_length(tokens: Sequence[int], budget: int) -> Iterator[list[int]]:
+    order = sorted(range(len(tokens)), key=lambda i: (-tokens[i], i))
+    start = 0
+    while start < len(order):
+        size = max(1, budget // max(1, tokens[order[start]]))
+        yield order[start : start + size]
+        start += size
 
 
 def _open(name: str, device: torch.device) -> SentenceTransformer:

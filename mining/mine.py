@@ -6,45 +6,39 @@ the texts of its own dataset that are nearest to its query, less those known or 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
 
-import numpy as np
 import pyarrow as pa
 
-from artifacts.encoder import Encode, Vectors
-from artifacts.row import DROPPED, MINED
-from artifacts.text import normalise
-from mining.choose import Rule, choose, known_positives, random_rows, score_bound
+from artifacts.encoder import Encode
+from mining.choose import score_bound
+from mining.corpus import Corpus, Space, search
+from mining.known import Keys, Known
 from mining.options import MiningOptions
-from mining.search import Rows, cosines, top_k
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class MiningResult:
-    """`table` has the schema MINED, `dropped` DROPPED, both ordered by row_id.
-
-    `counts`: rows_in, rows_out, corpus (texts), dropped (reason -> rows), excluded (rule ->
-    candidates passed over), randomly_completed (rows), and pos_score and neg_score, each mean,
-    p10, p50 and p90 over the rows that are out (null without any).
-    """
-
-    table: pa.Table
-    dropped: pa.Table
-    counts: dict[str, Any]
+from mining.pick import Pick, Picker, Veto
+from mining.result import MiningResult, Row, mining_result
 
 
-def mine(pairs: pa.Table, symmetric: bool, encode: Encode, options: MiningOptions) -> MiningResult:
+def texts_of(pairs: pa.Table) -> list[str]:
+    """The distinct texts that `mine` wants encoded, whatever its options: queries, positives and
+    negatives, in the order in which the rows, sorted by row_id, first have them."""
+    return _texts(_rows(pairs))
+
+
+def mine(
+    pairs: pa.Table,
+    symmetric: bool,
+    encode: Encode,
+    options: MiningOptions,
+    veto: Veto | None = None,
+) -> MiningResult:
     """`pairs` (schema PAIRS, any order) with negatives and with scores.
 
-    Candidates are the distinct normalised texts among the positives, the first
-    `options.negatives` negatives that each row brings and, in a symmetric dataset, the queries.
-    Never chosen for a row is a text that equals, normalised, its query or a positive known for
-    that query in any row; nor one whose score is not below choose.score_bound, be it a random one.
+    `encode` is called once, with `texts_of(pairs)`. Candidates are the distinct normalised texts
+    among positives, negatives and, in a symmetric dataset, queries. Never chosen for a row is a
+    text that is its query, known to be right for it (mining.known), or scores too high by the
+    margin, `max_score` or the veto, be it a random one; the rank window and `min_score` are for
+    mined ones alone. Tried in order of rank, or of a draw, the first that the rules allow stay.
 
     Rows marked "native" are treated by `options.native`; with "add" they stay marked so, their
     own negatives first. Rows marked "mined" were given negatives by other rules (Super-NI) and
@@ -52,104 +46,49 @@ def mine(pairs: pa.Table, symmetric: bool, encode: Encode, options: MiningOption
 
     A row that finds fewer than it needs is completed with random candidates as far as the rules
     let some through, or dropped (`options.too_few`); one that is left without any is dropped under
-    either. A row that keeps negatives of its own is never dropped.
+    either. A row that keeps negatives of its own is never dropped for that.
+
+    With `options.consistency` = k a row is dropped if the text of rank k, known or not, scores
+    above its positive. Rows marked "mined" are not tested: their positives were not found so.
+
+    Raises DatasetError for vectors that are not of length 1 or 0, and for a score of the veto that
+    is not finite; ValueError if only one of `options.veto` (its name) and `veto` is given.
     """
-    rows: list[Row] = pairs.sort_by("row_id").to_pylist()
+    if (veto is None) != (options.veto is None):
+        raise ValueError("a veto is named in the options, for the record, and given as `veto`")
+    rows = _rows(pairs)
     if not rows:
-        return _result([], [], [], 0)
-    space = _encoded(rows, encode, options)
-    pos_scores = space.cosines([row["query"] for row in rows], [row["pos"] for row in rows])
-    kept_scores = _kept_scores(rows, space, options)
-    corpus = _search(rows, symmetric, space, options)
-    found = [
-        _find(row, score_bound(pos_score, options.margin), corpus, space, options)
-        for row, pos_score in zip(rows, pos_scores, strict=True)
-    ]
+        return mining_result([], [], [], {}, 0)
+    space, keys = Space(_texts(rows), encode), Keys()
+    queries = [row["query"] for row in rows if _need(row, options) or _is_tested(row, options)]
+    corpus = search(rows, queries, symmetric, space, keys, options)
+    picks = _picks(rows, space, options)
+    known = Known(rows, symmetric, options.known, keys)
+    picker = Picker(corpus, known, keys, space, options, veto)
+    inconsistent = _inconsistent(rows, picks, corpus, keys, options)
+    picker.fill([pick for pick in picks if pick.need and pick.row_id not in inconsistent])
     out: list[Row] = []
     dropped: list[Row] = []
-    for row, pos_score, own_scores, mined in zip(rows, pos_scores, kept_scores, found, strict=True):
-        own = _kept(row, options)
-        if own or mined.enough:
-            out.append(
-                {
-                    **{name: row[name] for name in ("row_id", "query", "pos")},
-                    "neg": own + mined.texts,
-                    "pos_score": pos_score,
-                    "neg_score": own_scores + mined.scores,
-                    "negatives": row["negatives"] if own else "mined",
-                }
-            )
+    for row, pick, scores in zip(rows, picks, _own_scores(picks, space), strict=True):
+        drop = inconsistent.get(pick.row_id) or _lack(pick, options)
+        if drop:
+            dropped.append(drop)
         else:
-            dropped.append(_drop(row, pos_score, options))
-    return _result(out, dropped, found, len(corpus.texts))
+            out.append(_mined(row, pick, scores, corpus))
+    return mining_result(out, dropped, _random(picks), picker.excluded, len(corpus.texts))
 
 
-@dataclass(frozen=True)
-class _Space:
-    """Every text of the dataset with its vector."""
-
-    at: dict[str, int]
-    vectors: Vectors
-
-    def cosines(self, left: Sequence[str], right: Sequence[str]) -> list[float]:
-        sides = (np.array([self.at[text] for text in side], np.int64) for side in (left, right))
-        return [_as_written(score) for score in cosines(self.vectors, *sides)]
+def _rows(pairs: pa.Table) -> list[Row]:
+    rows: list[Row] = pairs.sort_by("row_id").to_pylist()
+    return rows
 
 
-@dataclass(frozen=True)
-class _Corpus:
-    """The candidates, what is known of them, and the nearest of each query that needs some."""
-
-    texts: list[str]
-    normal: list[str]
-    known: Mapping[str, Set[str]]
-    nearest: Mapping[str, tuple[Rows, Vectors]]
+def _texts(rows: Iterable[Row]) -> list[str]:
+    texts = (text for row in rows for text in (row["query"], row["pos"], *row["neg"]))
+    return list(dict.fromkeys(texts))
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Mined negatives of one row; `enough` = the row may stay with them alone."""
-
-    texts: list[str]
-    scores: list[float]
-    enough: bool
-    passed_over: Mapping[Rule, int]
-    completed: bool
-
-
-def _find(row: Row, bound: float, corpus: _Corpus, space: _Space, options: MiningOptions) -> _Found:
-    need = _need(row, options)
-    if not need:
-        return _Found([], [], True, {}, False)
-    barred = {normalise(text) for text in _kept(row, options)}
-    barred |= corpus.known[normalise(row["query"])]
-    best = choose(
-        _pairs(*corpus.nearest[row["query"]]), lambda i: corpus.normal[i] in barred, bound, need
-    )
-    rows, scores = list(best.rows), list(best.scores)
-    if len(rows) < need and options.too_few == "random":
-        barred |= {corpus.normal[i] for i in rows}
-        drawn = _random(row, corpus, space, options)
-        more = choose(drawn, lambda i: corpus.normal[i] in barred, bound, need - len(rows))
-        rows, scores = rows + list(more.rows), scores + list(more.scores)
-    return _Found(
-        texts=[corpus.texts[i] for i in rows],
-        scores=scores,
-        enough=len(rows) == need or (options.too_few == "random" and bool(rows)),
-        passed_over=best.passed_over,
-        completed=len(rows) > len(best.rows),
-    )
-
-
-def _random(
-    row: Row, corpus: _Corpus, space: _Space, options: MiningOptions
-) -> Iterator[tuple[int, float]]:
-    drawn = random_rows(len(corpus.texts), options.candidates, options.seed, row["row_id"])
-    texts = [corpus.texts[i] for i in drawn]
-    return zip(drawn, space.cosines([row["query"]] * len(texts), texts), strict=True)
-
-
-def _kept(row: Row, options: MiningOptions) -> list[str]:
+def _own(row: Row, options: MiningOptions) -> list[str]:
     """The negatives that came with the row and stay."""
     if row["negatives"] is None or (row["negatives"] == "native" and options.native == "replace"):
         return []
@@ -159,85 +98,85 @@ def _kept(row: Row, options: MiningOptions) -> list[str]:
 
 def _need(row: Row, options: MiningOptions) -> int:
     """How many negatives are to be mined for the row."""
-    kept = _kept(row, options)
-    if kept and (row["negatives"] == "mined" or options.native == "keep"):
+    own = _own(row, options)
+    if own and (row["negatives"] == "mined" or options.native == "keep"):
         return 0
-    return options.negatives - len(kept)
+    return options.negatives - len(own)
 
 
-def _encoded(rows: list[Row], encode: Encode, options: MiningOptions) -> _Space:
-    texts: dict[str, int] = {}
-    for row in rows:
-        for text in (row["query"], row["pos"], *row["neg"][: options.negatives]):
-            texts.setdefault(text, len(texts))
-    return _Space(texts, encode(list(texts)))
+def _is_tested(row: Row, options: MiningOptions) -> bool:
+    return options.consistency is not None and row["negatives"] != "mined"
 
 
-def _kept_scores(rows: list[Row], space: _Space, options: MiningOptions) -> list[list[float]]:
-    kept = [(row["query"], text) for row in rows for text in _kept(row, options)]
-    scores = iter(space.cosines([query for query, _ in kept], [text for _, text in kept]))
-    return [[next(scores) for _ in _kept(row, options)] for row in rows]
+def _picks(rows: list[Row], space: Space, options: MiningOptions) -> list[Pick]:
+    pos_scores = space.cosines([row["query"] for row in rows], [row["pos"] for row in rows])
+    return [
+        Pick(
+            row_id=row["row_id"],
+            query=row["query"],
+            pos=row["pos"],
+            pos_score=pos_score,
+            own=_own(row, options),
+            need=_need(row, options),
+        )
+        for row, pos_score in zip(rows, pos_scores, strict=True)
+    ]
 
 
-def _search(rows: list[Row], symmetric: bool, space: _Space, options: MiningOptions) -> _Corpus:
-    """Candidates in order of row_id; of texts equal when normalised, the first as it is written."""
-    queries = list(dict.fromkeys(row["query"] for row in rows if _need(row, options)))
-    if not queries:
-        return _Corpus([], [], {}, {})
-    corpus: dict[str, str] = {}
-    for row in rows:
-        own = [row["query"]] if symmetric else []
-        for text in (row["pos"], *own, *row["neg"][: options.negatives]):
-            corpus.setdefault(normalise(text), text)
-    found = top_k(
-        space.vectors[[space.at[query] for query in queries]],
-        space.vectors[[space.at[text] for text in corpus.values()]],
-        options.candidates,
-        options.memory_mib,
-        options.device,
-    )
-    nearest = dict(zip(queries, zip(*found, strict=True), strict=True))
-    return _Corpus(list(corpus.values()), list(corpus), known_positives(rows, symmetric), nearest)
+def _own_scores(picks: list[Pick], space: Space) -> list[list[float]]:
+    pairs = [(pick.query, text) for pick in picks for text in pick.own]
+    scores = iter(space.cosines([query for query, _ in pairs], [text for _, text in pairs]))
+    return [[next(scores) for _ in pick.own] for pick in picks]
 
 
-def _pairs(rows: Rows, scores: Vectors) -> Iterator[tuple[int, float]]:
-    for row, score in zip(rows, scores, strict=True):
-        yield int(row), _as_written(score)
+def _inconsistent(
+    rows: list[Row], picks: list[Pick], corpus: Corpus, keys: Keys, options: MiningOptions
+) -> dict[int, Row]:
+    """The rows to drop, by row_id. A text that scores the same as the positive is not above it."""
+    last = options.consistency or 0
+    found: dict[int, Row] = {}
+    for row, pick in zip(rows, picks, strict=True):
+        if _is_tested(row, options):
+            ranked = corpus.ranked(pick.query, keys[pick.query])
+            if last <= len(ranked) and ranked[last - 1][1] > pick.pos_score:
+                score = ranked[last - 1][1]
+                detail = (
+                    f"positive scores {pick.pos_score:.4f}, the text of rank {last} {score:.4f}"
+                )
+                found[pick.row_id] = _drop(pick, "inconsistent", detail)
+    return found
 
 
-def _as_written(score: np.float32) -> float:
-    """The decimal that a rounded fp32 score stands for, so that it compares as on paper."""
-    return round(float(score), 4)
+def _lack(pick: Pick, options: MiningOptions) -> Row | None:
+    """Why the row is dropped, if it found too few negatives and has none of its own."""
+    if pick.own or not pick.missing or (pick.taken and options.too_few == "random"):
+        return None
+    detail = f"{len(pick.taken)} of {options.negatives} negatives found"
+    if options.margin is not None:
+        bound = score_bound(pick.pos_score, options.margin)
+        detail += f"; they must score below {bound:.4f}"
+    return _drop(pick, "too_few_negatives", detail)
 
 
-def _drop(row: Row, pos_score: float, options: MiningOptions) -> Row:
-    bound = score_bound(pos_score, options.margin)
-    detail = f"needs {options.negatives} negatives that score below {bound:.4f}"
-    return {"row_id": row["row_id"], "reason": "too_few_negatives", "detail": detail}
+def _drop(pick: Pick, reason: str, detail: str) -> Row:
+    return {"row_id": pick.row_id, "reason": reason, "detail": detail}
 
 
-def _result(out: list[Row], dropped: list[Row], found: list[_Found], corpus: int) -> MiningResult:
-    rules: tuple[Rule, ...] = ("known_positive", "margin")
-    counts = {
-        "rows_in": len(out) + len(dropped),
-        "rows_out": len(out),
-        "corpus": corpus,
-        "dropped": dict(sorted(Counter(row["reason"] for row in dropped).items())),
-        "excluded": {rule: sum(row.passed_over.get(rule, 0) for row in found) for rule in rules},
-        "randomly_completed": sum(row.completed for row in found),
-        "pos_score": _summary([row["pos_score"] for row in out]),
-        "neg_score": _summary([score for row in out for score in row["neg_score"]]),
+def _mined(row: Row, pick: Pick, own_scores: list[float], corpus: Corpus) -> Row:
+    return {
+        "row_id": pick.row_id,
+        "query": pick.query,
+        "pos": pick.pos,
+        "neg": [*pick.own, *(corpus.texts[i] for i, _ in pick.taken)],
+        "pos_score": pick.pos_score,
+        "neg_score": [*own_scores, *(score for _, score in pick.taken)],
+        "negatives": row["negatives"] if pick.own else "mined",
     }
-    return MiningResult(
-        pa.Table.from_pylist(out, schema=MINED),
-        pa.Table.from_pylist(dropped, schema=DROPPED),
-        counts,
-    )
 
 
-def _summary(scores: list[float]) -> dict[str, float | None]:
-    if not scores:
-        return dict.fromkeys(("mean", "p10", "p50", "p90"))
-    p10, p50, p90 = np.percentile(scores, [10, 50, 90])
-    figures = {"mean": np.mean(scores), "p10": p10, "p50": p50, "p90": p90}
-    return {name: round(float(figure), 4) for name, figure in figures.items()}
+def _random(picks: list[Pick]) -> list[Row]:
+    return [
+        {"row_id": pick.row_id, "position": len(pick.own) + i}
+        for pick in picks
+        for i in range(pick.mined, len(pick.taken))
+    ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-VERSION = 1  # of the mine stage: raise it when the same pairs and options give another table
+VERSION = 2  # of the mine stage: raise it when the same pairs and options give another table
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -31,26 +31,48 @@ class EncoderOptions(BaseModel):
 class MiningOptions(BaseModel):
     """Which negatives a row gets.
 
-    `memory_mib` and `device` never change a result: scores are exact on any of them.
+    A candidate of rank r is the r-th nearest text of the corpus to the query, the query itself not
+    counted. `memory_mib` and `device` never change a result: scores are exact on any of them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     negatives: int = Field(4, ge=1)  # kept a row
-    margin: float = Field(0.95, gt=0, le=1)  # of the positive's score; see choose.score_bound
-    candidates: int = Field(64, ge=1)  # nearest texts looked at for a row
+    first_rank: int = Field(1, ge=1)  # of the candidates
+    candidates: int = Field(64, ge=1, validate_default=True)  # rank of the last one
+    margin: float | None = Field(0.95, gt=0, le=1)  # see choose.score_bound; None = no such rule
+    min_score: float | None = Field(None, ge=-1, le=1)  # of a negative
+    max_score: float | None = Field(None, ge=-1, le=1)
+    # In a symmetric dataset, also never a negative: what is right for one of the query's positives
+    # (a=b and b=c: c is none of a's), or what any chain of positives leads to.
+    known: Literal["query", "positive", "group"] = "positive"
+    choice: Literal["top", "random"] = "top"  # the nearest of those allowed, or a seeded draw
+    consistency: int | None = Field(None, ge=1)  # drop a row whose positive has a higher rank
     too_few: Literal["random", "drop"] = "random"
     # For rows that come with negatives of their own: keep them, mine anew, or mine what is missing.
     native: Literal["keep", "replace", "add"] = "keep"
+    veto: str | None = None  # folder or Hub name of a model whose score must pass a margin as well
+    veto_kind: Literal["cross_encoder", "encoder"] = "cross_encoder"
+    veto_margin: float = Field(0.95, gt=0, le=1)  # of the veto's own score of the positive
     seed: int = 0
     memory_mib: int = Field(512, ge=16)  # for the blocks of the search
     device: Device = "auto"
 
-    @model_validator(mode="after")
-    def _enough_candidates(self) -> Self:
-        if self.candidates < self.negatives:
+    @field_validator("candidates")
+    @classmethod
+    def _window_holds_negatives(cls, last: int, before: ValidationInfo) -> int:
+        first, need = before.data.get("first_rank", 1), before.data.get("negatives", 1)
+        if last - first + 1 < need:
             raise ValueError(
-                f"candidates={self.candidates} cannot give negatives={self.negatives}: "
-                f"candidates must be at least {self.negatives}"
+                f"ranks {first} to {last} cannot give negatives={need}: "
+                f"candidates must be at least {first + need - 1}"
             )
-        return self
+        return last
+
+    @field_validator("max_score")
+    @classmethod
+    def _above_min_score(cls, most: float | None, before: ValidationInfo) -> float | None:
+        least = before.data.get("min_score")
+        if most is not None and least is not None and most < least:
+            raise ValueError(f"no score is between min_score={least} and max_score={most}")
+        return most

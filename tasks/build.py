@@ -20,7 +20,7 @@ from prefect.tasks import exponential_backoff
 from artifacts.errors import DatasetError
 from artifacts.keys import Spec
 from artifacts.location import Location
-from artifacts.publish import Publication
+from artifacts.publication import Publication
 from artifacts.store import Artifact, Store
 from medi_sources.fetch import FetchError
 from medi_sources.window import Window

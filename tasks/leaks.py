@@ -13,7 +13,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.tasks import exponential_backoff
 
-from artifacts.errors import DatasetError, InputError
 from artifacts.row import LEAKS
 from artifacts.shards import read_table, write_table
 from artifacts.store import Artifact, Store
@@ -24,9 +23,10 @@ from tasks.build import report
 from tasks.steps import LeaksStep, TextsStep
 
 
-def _may_pass(task: Any, run: Any, state: State[Any]) -> bool:
+def _not_the_inputs(task: Any, run: Any, state: State[Any]) -> bool:
+    """Retry what the network may have done."""
     error = state.result(raise_on_failure=False)
-    return not isinstance(error, (DatasetError, InputError))
+    return isinstance(error, OSError)  # those of datasets, of the Hub's client and of sockets
 
 
 @task(
@@ -37,7 +37,7 @@ def _may_pass(task: Any, run: Any, state: State[Any]) -> bool:
     retries=2,  # mteb's own tasks come over the network
     retry_delay_seconds=exponential_backoff(backoff_factor=2),
     retry_jitter_factor=0.5,
-    retry_condition_fn=_may_pass,
+    retry_condition_fn=_not_the_inputs,
 )
 def texts(step: TextsStep, store: Store) -> State[Any] | dict[str, Any]:
     return report(_texts(step, store))

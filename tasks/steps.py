@@ -29,6 +29,7 @@ class Setting:
     config: BuildConfig
     encoder: ModelRef
     superni_encoder: ModelRef
+    veto: ModelRef | None = None  # the model of mining's second opinion, where one is asked for
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class TextsStep:
     spec: Spec
     task: EvalTask | None
     data: DataStep | None
+    needs: Sequence[Location]  # what must be at hand, or to be had
     problem: str | None
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
+import mteb
 import pytest
 from datasets import Dataset, DatasetDict
 
 from artifacts.errors import InputError
-from evaluation.texts import mteb_record, texts_of
+from evaluation.paper import MTEB_56
+from evaluation.texts import mteb_data, texts_of
 
 
 def task(dataset: Any, splits: tuple[str, ...] = ("test",)) -> Any:
@@ -47,8 +50,20 @@ def test_lists_of_texts_are_opened_and_repeats_counted_once() -> None:
 
 
 def test_a_task_of_mteb_is_known_by_its_revision_and_a_typo_by_its_neighbours() -> None:
-    record = mteb_record("NFCorpus")
-    assert record["mteb"] == "NFCorpus"
-    assert len(record["revision"]) == 40
+    assert list(mteb_data("NFCorpus")) == ["mteb/nfcorpus"]
     with pytest.raises(InputError, match=r"no evaluation task 'NFCorpuss'.*NFCorpus"):
-        mteb_record("NFCorpuss")
+        mteb_data("NFCorpuss")
+
+
+@pytest.mark.parametrize("name", MTEB_56)
+def test_the_data_of_each_of_the_56_are_pinned(name: str) -> None:
+    """CQADupstack among them, whose data are those of its twelve parts."""
+    data = mteb_data(name)
+    assert len(data) == (12 if name == "CQADupstackRetrieval" else 1)
+    assert all(re.fullmatch("[0-9a-f]{40}", revision) for revision in data.values())
+
+
+def test_the_56_are_those_of_mteb() -> None:
+    assert {task.metadata.name for task in mteb.get_benchmark("MTEB(eng, v1)").tasks} == set(
+        MTEB_56
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from artifacts import shards
+from artifacts import publish, shards
 from artifacts.keys import canonical_json
 from evaluation import texts
 from medi_sources import fetch, leaks, pairs
@@ -31,6 +31,7 @@ VERSIONS: dict[str, Any] = {
     "shards": shards.VERSION,
     "texts": texts.VERSION,
     "decontaminate": leaks.VERSION,
+    "publish": publish.VERSION,
 }
 
 
@@ -38,12 +39,21 @@ def digest(folder: Path) -> str:
     """Of the content, not of the Parquet bytes, which hang on the version of pyarrow."""
     content = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix == ".parquet":
+        if path.is_dir():
+            content.update(_published(path))
+        elif path.suffix == ".parquet":
             rows = pq.read_table(path).to_pylist()
             content.update(canonical_json(rows).encode())
         elif path.name != "manifest.json":
             content.update(path.read_bytes())
     return content.hexdigest()[:24]
+
+
+def _published(folder: Path) -> bytes:
+    """What people read of the dataset folder, without the one line that has the build's key."""
+    names = ("README.md", "ledger.csv", "leaks.csv", "task_ids.json")
+    lines = [line for name in names for line in (folder / name).read_text().splitlines()]
+    return "\n".join(line for line in lines if not line.startswith("| key |")).encode()
 
 
 def digests(store: Path, stage: str) -> dict[str, str]:

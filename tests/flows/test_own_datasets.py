@@ -57,6 +57,12 @@ def test_the_page_builds_its_dataset(own: Path, store: Path, medi: Run, server: 
     [
         ("name: tool_questions", "name: ../tools", "records.yaml: record ../tools: field name"),
         ("name: tool_questions", "name: a/b", "records.yaml: record a/b: field name"),
+        ("name: tool_questions", "name: default", "'default' is what load_dataset"),
+        (
+            "files: [questions.jsonl]",
+            f"files: [questions.jsonl], sha256: [{'ab' * 32}]",
+            "pins abab",
+        ),
         ("name: tool_questions", "name: squad_pairs", "squad_pairs is in medi's catalog"),
         ("jsonl_query_pos_neg", "jsonl_trio", "records.yaml: record tool_questions: field reader"),
         ("layout: jsonl_query_pos_neg", "layout: jsonl_list, qury: 0", "qury"),
@@ -74,6 +80,16 @@ def test_a_faulty_record_is_one_line_before_any_work(
     assert failed.returncode == 2
     assert message in failed.stderr
     assert failed.stderr.startswith("medi: ") and failed.stderr.count("\n") == 1
+
+
+def test_an_annotation_that_does_not_fit_is_one_line_before_any_work(
+    own: Path, medi: Run, tmp_path: Path
+) -> None:
+    annotation = own / "annotations" / "tool_questions.yaml"
+    annotation.write_text(annotation.read_text().partition("document:")[0])
+    failed = medi("plan", "--sources", str(own), "--store", str(tmp_path / "store"))
+    assert failed.returncode == 2
+    assert "tool_questions: document: the dataset is asymmetric" in failed.stderr
 
 
 def test_a_typo_in_an_annotation_names_file_and_field(own: Path, medi: Run, tmp_path: Path) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from artifacts.errors import InputError
+from artifacts.location import HubFiles
 from artifacts.store import Store
 from flows.planning import BuildPlan, datasets_of, plan_build
+from flows.planning_steps import steps_of
 from flows.profiles import get_profile, override
 from medi_sources.catalog import load_catalog, task_ids
 from medi_sources.readers.superni import superni_definition
+from medi_sources.records import JsonlList, Licence, Source
 from tasks import stages
 from tasks.config import window
 
@@ -106,3 +110,47 @@ def test_task_ids_never_move() -> None:
     assert superni == sorted(superni)
     assert sorted(ids.values()) == list(range(330))
     assert json.loads(json.dumps(ids)) == ids
+
+
+STAGES = ("fetch", "pairs", "mine", "shards")
+FIRST_CHANGED: dict[str, tuple[Any, str]] = {
+    "location": (HubFiles(repository="a/b", revision="main", files=("c.jsonl.gz",)), "fetch"),
+    "window": (1000, "fetch"),
+    "reader": (JsonlList(layout="jsonl_list", query=1, pos=0), "pairs"),
+    "rows": (7, "pairs"),
+    "symmetric": (True, "pairs"),
+    "upstream_rows": (8, "none"),
+    "collection": ("extra", "none"),
+    "count_source": ("assumed", "none"),
+    "licence": (Licence(spdx="MIT"), "none"),
+    "citation": ("somebody", "none"),
+    "note": ("something", "none"),
+}
+
+
+@pytest.mark.parametrize("field", sorted(set(Source.model_fields) - {"name"}))
+def test_a_changed_field_of_a_record_changes_the_keys_of_what_reads_it(
+    planned: Any, field: str
+) -> None:
+    """A key that does not change where the output does is a stale cache."""
+    setting = planned(TASK).setting
+    upstream = setting.config.model_copy(update={"origin": "upstream"})
+    setting = replace(setting, config=upstream)
+    source = load_catalog()["squad_pairs"]
+    value, stage = FIRST_CHANGED[field]
+    assert getattr(source, field) != value
+    before = steps_of(source, setting)
+    after = steps_of(source.model_copy(update={field: value}), setting)
+    changed = [s for s in STAGES if before[s].spec.key != after[s].spec.key]
+    assert changed == ([] if stage == "none" else list(STAGES[STAGES.index(stage) :]))
+
+
+def test_the_order_of_names_changes_nothing(planned: Any) -> None:
+    """Else the bytes of a folder would tell how it was asked for."""
+    tasks = ["SampleSTS", "SampleCaptions"]
+    one = planned(TASK, "squad_pairs", **{"decontamination.tasks": str(tasks)})
+    two = planned(TASK, "squad_pairs", **{"decontamination.tasks": str(tasks[::-1])})
+    assert [t.spec.dataset for t in one.leaks.texts] == [t.spec.dataset for t in two.leaks.texts]
+    config = one.setting.config
+    names = [source.name for source in datasets_of(config, ["squad_pairs", TASK])]
+    assert names == [source.name for source in datasets_of(config, [TASK, "squad_pairs"])]

@@ -108,7 +108,7 @@ def test_one_name_in_two_files_is_refused_naming_both(tmp_path: Path) -> None:
 
 
 def test_missing_folder_is_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="no folder of source records at"):
         load_catalog(tmp_path / "none")
 
 

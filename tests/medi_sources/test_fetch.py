@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from artifacts.errors import DatasetError, InputError
 from artifacts.location import GitHubFiles, HubFiles, LocalFiles, Location, WebFiles, located
 from medi_sources import fetch
+from medi_sources.available import require_available
 from medi_sources.window import Window
 from tests.busy_server import File, Server, serve_as_hub, upstream, without_waiting
 
@@ -56,7 +57,7 @@ def test_a_file_arrives_whole_and_alone(server: Server, out: Path, kind: str) ->
 def test_a_file_of_the_hub_is_asked_for_once(server: Server, tmp_path: Path, out: Path) -> None:
     fetch.fetch(at(server, "hub"), out, None)
     server.requests.clear()
-    fetch.require_available([("toy", at(server, "hub"))], None)
+    require_available([("toy", at(server, "hub"))], None)
     fetch.fetch(at(server, "hub"), out, None)
     assert server.requests == []
 
@@ -85,7 +86,7 @@ def test_the_mirror_comes_first(
     mirrored = tmp_path / "mirror" / path
     mirrored.parent.mkdir(parents=True)
     mirrored.write_bytes(b"mirrored")
-    fetch.require_available([("toy", location)], tmp_path / "mirror")
+    require_available([("toy", location)], tmp_path / "mirror")
     fetch.fetch(location, out, tmp_path / "mirror")
     (name,) = fetch.local_names(location)
     assert (out / name).read_bytes() == b"mirrored"
@@ -96,7 +97,7 @@ def test_the_mirror_comes_first(
 def test_a_file_of_the_users_own(tmp_path: Path, out: Path, window: Window | None) -> None:
     (tmp_path / "d.jsonl").write_bytes(BODY)
     location = located(LocalFiles(files=("d.jsonl",)), tmp_path)
-    fetch.require_available([("toy", location)], None)
+    require_available([("toy", location)], None)
     fetch.fetch(location, out, None, window)
     assert (out / "000-d.jsonl").read_bytes() == (BODY[: 11 * 5] if window else BODY)
     assert (tmp_path / "d.jsonl").read_bytes() == BODY
@@ -115,14 +116,30 @@ def test_a_member_of_an_archive(tmp_path: Path, out: Path) -> None:
 def test_what_nothing_can_give_is_said_before_any_work(tmp_path: Path) -> None:
     location = WebFiles(files=("https://no-such-host.invalid/x.json",))
     with pytest.raises(InputError, match=r"toy: .*x\.json is missing, and no-such-host\.invalid"):
-        fetch.require_available([("toy", location)], tmp_path)
+        require_available([("toy", location)], tmp_path)
 
 
-def test_each_host_is_asked_once_whether_it_is_there(server: Server) -> None:
-    server.files.clear()
+def test_each_repository_is_asked_once_whether_it_has_the_file(server: Server) -> None:
     both = [("toy", at(server, kind)) for kind in ("hub", "https", "hub")]
-    fetch.require_available(both, None)
-    assert [(each.method, each.path) for each in server.requests] == [("HEAD", "/")]
+    require_available(both, None)
+    assert [each.method for each in server.requests] == ["HEAD", "HEAD"]
+
+
+@pytest.mark.parametrize("kind", ["hub", "https"])
+def test_what_is_not_there_is_said_before_any_work(server: Server, kind: str) -> None:
+    """A revision that does not exist, above all."""
+    server.files.clear()
+    with pytest.raises(InputError, match=r"toy: .*(at revision|is not there).*HTTP 404"):
+        require_available([("toy", at(server, kind))], None)
+
+
+def test_a_hub_that_may_not_be_asked_is_out_of_reach(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set"):
+        require_available([("toy", at(server, "hub"))], None)
+    assert server.requests == []
 
 
 WINDOW = Window(start=10, lines=5)

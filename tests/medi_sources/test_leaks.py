@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any
 
 import pyarrow as pa
@@ -70,6 +71,19 @@ def test_a_text_of_two_words_is_nobodys_property() -> None:
     assert leaks(table, texts, least_words=2)[0] == (0, "query", 0, "T", "exact")
 
 
+def test_a_long_text_leaks_in_however_few_words() -> None:
+    """Scripts without spaces have one word a text."""
+    long, short = "語" * 30, "語" * 29
+    found = leaks(mined((long, short, ["x"])), {"T": [long + "。", short]})
+    assert found == [(0, "query", 0, "T", "exact")]
+
+
+def test_hidden_characters_and_apostrophes_hide_nothing() -> None:
+    table = mined(("I don\u2019t know the cap\u00adital", "I dont know the capital", ["z"]))
+    found = leaks(table, {"T": ["I don't know the\u200b capital"]})
+    assert [side for _, side, *_ in found] == ["query", "pos"]
+
+
 def test_every_task_that_has_the_text_is_named() -> None:
     found = leaks(
         mined(("the same text here", "b", ["c"])), {t: ["The same text here"] for t in "TU"}
@@ -80,7 +94,10 @@ def test_every_task_that_has_the_text_is_named() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_equals_a_plain_search(data: st.DataObject) -> None:
-    words = st.lists(st.sampled_from(["a", "b", "c.", "D", "é", "-"]), max_size=8)
+    words = st.lists(
+        st.sampled_from(["a", "b", "c.", "D", "é", "-", "d'", "_", "a\u00adb", "e\u0301", "語"]),
+        max_size=8,
+    )
     text = words.map(" ".join)
     rows = data.draw(st.lists(st.tuples(text, text, st.lists(text, max_size=3)), max_size=5))
     texts = {task: data.draw(st.lists(text, max_size=4)) for task in ("T", "U")}
@@ -96,7 +113,9 @@ def test_equals_a_plain_search(data: st.DataObject) -> None:
 
 def _plain(text: str, lines: list[str], n: int, least: int) -> str | None:
     def words(said: str) -> list[str]:
-        return re.findall(r"\w+", normalise(said))
+        kept = [c for c in normalise(said) if unicodedata.category(c)[0] != "M"]
+        kept = [c for c in kept if unicodedata.category(c) != "Cf" and c not in "'\u2019"]
+        return re.findall(r"[^\W_]+", "".join(kept))
 
     def runs(said: list[str]) -> set[tuple[str, ...]]:
         return {tuple(said[i : i + n]) for i in range(len(said) - n + 1)}

@@ -8,7 +8,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mining.choose import choose, known_positives, random_rows, score_bound
+from mining.choose import Limits, order_of_ranks, random_rows, score_bound
+from mining.options import MiningOptions
 
 _TICKS = st.integers(-10_000, 10_000)
 _MARGINS = st.integers(1, 1000)
@@ -29,20 +30,19 @@ def test_no_negative_reaches_its_positive(pos: int, margin: int) -> None:
     assert score_bound(pos / 10_000, margin / 1000) <= pos / 10_000
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 30), _TICKS.map(lambda tick: tick / 10_000)), max_size=30),
-    st.sets(st.integers(0, 30)),
-    _TICKS.map(lambda tick: tick / 10_000),
-    st.integers(1, 6),
-)
-def test_choose_takes_the_first_allowed(
-    candidates: list[tuple[int, float]], known: set[int], bound: float, need: int
+@given(_TICKS, _TICKS, _TICKS, _TICKS)
+def test_a_score_at_the_edge_of_its_window_is_inside(
+    pos: int, score: int, least: int, most: int
 ) -> None:
-    allowed = [(row, score) for row, score in candidates if row not in known and score < bound]
-    choice = choose(candidates, known.__contains__, bound, need)
-    assert list(zip(choice.rows, choice.scores, strict=True)) == allowed[:need]
-    if len(allowed) < need:
-        assert sum(choice.passed_over.values()) == len(candidates) - len(allowed)
+    least, most = sorted((least, most))
+    options = MiningOptions(margin=None, min_score=least / 10_000, max_score=most / 10_000)
+    rule = Limits.of(pos / 10_000, options).broken_by(score / 10_000)
+    assert rule == ("max_score" if score > most else "min_score" if score < least else None)
+
+
+def test_without_rules_every_score_is_allowed() -> None:
+    limits = Limits.of(0.3, MiningOptions(margin=None))
+    assert limits.broken_by(1.0) is limits.broken_by(-1.0) is None
 
 
 @given(st.integers(0, 200), st.integers(0, 300), st.integers(), st.integers(0))
@@ -58,19 +58,21 @@ def test_random_rows_differ_by_row_and_by_seed() -> None:
     assert len(draws) == 6
 
 
-def _row(query: str, pos: str, *known: str) -> dict[str, object]:
-    return {"query": query, "pos": pos, "known_pos": [pos, *known]}
+@given(st.integers(1, 20), st.integers(0, 30), st.integers(), st.integers(0))
+def test_a_random_choice_tries_the_ranks_of_the_window_in_another_order(
+    first: int, more: int, seed: int, row: int
+) -> None:
+    fields = {"first_rank": first, "candidates": first + more, "negatives": 1, "seed": seed}
+    top = order_of_ranks(MiningOptions(**fields), row)
+    drawn = order_of_ranks(MiningOptions(**fields, choice="random"), row)
+    assert top == sorted(drawn) == list(range(first, first + more + 1))
+    assert drawn == order_of_ranks(MiningOptions(**fields, choice="random"), row)
 
 
-def test_rows_of_one_query_share_what_they_know() -> None:
-    rows = [_row("Who swam?", "An otter", "a seal"), _row("who  SWAM?", "A duck")]
-    assert known_positives(rows, symmetric=False) == {
-        "who swam?": {"who swam?", "an otter", "a seal", "a duck"}
+def test_random_choices_differ_by_row_and_by_seed() -> None:
+    orders = {
+        tuple(order_of_ranks(MiningOptions(choice="random", seed=seed), row))
+        for seed in (0, 1)
+        for row in (0, 1, 11)
     }
-
-
-def test_symmetric_rows_count_both_ways() -> None:
-    """A question that is another's duplicate must not be that other's negative."""
-    rows = [_row("Can otters swim?", "Do otters swim?"), _row("Do otters swim?", "Otters: swim?")]
-    known = known_positives(rows, symmetric=True)
-    assert known["do otters swim?"] == {"do otters swim?", "can otters swim?", "otters: swim?"}
+    assert len(orders) == 6

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +259,18 @@ def test_what_is_no_model_is_bad_input(tmp_path: Path) -> None:
 def test_a_gpu_that_is_not_there_is_bad_input(bert_folder: Path) -> None:
     with pytest.raises(InputError, match="finds no GPU"):
         SentenceEncoder(bert_folder, EncoderOptions(device="cuda"))
+
+
+def test_processes_share_the_batches_and_change_no_vector(bert_folder: Path) -> None:
+    """As with several GPUs: one process a device, and the vectors of one device alone."""
+    before = set(active_children())
+    texts = sentences(60)
+    alone = SentenceEncoder(bert_folder, on_cpu(batch_tokens=100))
+    shared = SentenceEncoder(bert_folder, on_cpu(batch_tokens=100), devices=("cpu", "cpu"))
+    np.testing.assert_array_equal(shared(texts), alone(texts))
+    workers = set(active_children()) - before
+    np.testing.assert_array_equal(shared(texts[:9]), alone(texts[:9]))
+    assert len(workers) == 2 and set(active_children()) - before == workers
+    del shared
+    gc.collect()
+    assert set(active_children()) <= before

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,42 +14,8 @@ from artifacts.encoder import Vectors
 from artifacts.row import DROPPED, MINED, PAIRS
 from artifacts.text import normalise
 from mining.choose import score_bound
-from mining.mine import mine
-from mining.options import MiningOptions
-
-_DIM = 48
-
-
-def bag_of_words(texts: Sequence[str]) -> Vectors:
-    """Each word has a fixed direction; a text is the sum of its words; no words, no direction."""
-    vectors = np.zeros((len(texts), _DIM))
-    for i, text in enumerate(texts):
-        for word in text.lower().split():
-            seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
-            vectors[i] += np.random.default_rng(seed).normal(size=_DIM)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)
-
-
-def make_pairs(*rows: dict[str, Any]) -> pa.Table:
-    filled = [
-        {"row_id": i, "known_pos": [row["pos"]], "neg": [], "negatives": None, **row}
-        for i, row in enumerate(rows)
-    ]
-    return pa.Table.from_pylist(filled, schema=PAIRS)
-
-
-def options(**fields: Any) -> MiningOptions:
-    return MiningOptions(**{"negatives": 1, "device": "cpu", **fields})
-
-
-ANIMALS = make_pairs(
-    {"query": "where do otters live", "pos": "otters live in rivers"},
-    {"query": "where do badgers live", "pos": "badgers live in setts"},
-    {"query": "where do bees live", "pos": "bees live in hives"},
-    {"query": "how tall is a giraffe", "pos": "a giraffe is five metres tall"},
-    {"query": "how tall is an elephant", "pos": "an elephant is three metres tall"},
-)
+from mining.mine import mine, texts_of
+from tests.mining_pairs import ANIMALS, bag_of_words, make_pairs, options
 
 
 def test_the_nearest_other_answer_is_the_negative() -> None:
@@ -128,6 +92,13 @@ _NATIVE = make_pairs(
 )
 
 
+def test_texts_are_in_the_order_of_the_rows() -> None:
+    assert texts_of(_NATIVE.take([2, 1, 0]))[:5] == [
+        "where do otters live", "otters live in rivers", "otters eat fish",
+        "otters live on the moon", "otters",
+    ]  # fmt: skip
+
+
 def test_native_negatives_are_kept_first_ones_in_order() -> None:
     rows = mine(_NATIVE, False, bag_of_words, options(negatives=2)).table.to_pylist()
     assert rows[0]["neg"] == ["otters eat fish", "otters live on the moon"]
@@ -161,7 +132,8 @@ def test_too_few_drops_or_completes_the_row() -> None:
     dropped = mine(ANIMALS, False, bag_of_words, options(**narrow, too_few="drop"))
     assert dropped.counts["dropped"] == {"too_few_negatives": 5}
     assert dropped.dropped["reason"].unique().to_pylist() == ["too_few_negatives"]
-    assert "1 negatives that score below" in dropped.dropped["detail"][0].as_py()
+    detail = dropped.dropped["detail"][0].as_py()
+    assert detail.startswith("0 of 1 negatives found; they must score below 0.")
     completed = mine(
         ANIMALS, False, bag_of_words, options(negatives=3, candidates=3, too_few="random")
     )
@@ -216,15 +188,18 @@ def test_a_query_without_a_direction_gets_no_false_negative() -> None:
     assert result.dropped["row_id"].to_pylist() == [0]
 
 
-def test_every_text_is_encoded_once() -> None:
+def test_what_is_encoded_is_each_text_once_whatever_the_options() -> None:
+    """Else vectors that are kept would not serve another selection."""
     asked: list[str] = []
 
     def counting(texts: Sequence[str]) -> Vectors:
         asked.extend(texts)
         return bag_of_words(texts)
 
-    mine(pa.concat_tables([ANIMALS, _NATIVE]), True, counting, options(native="add"))
-    assert len(asked) == len(set(asked))
+    for changed in ({"native": "add"}, {"native": "keep", "negatives": 2, "consistency": 3}):
+        mine(_NATIVE, True, counting, options(**changed))
+        assert asked == texts_of(_NATIVE.take([2, 0, 1]))
+        asked.clear()
 
 
 def test_summaries_are_of_the_rows_that_are_out() -> None:
@@ -270,17 +245,3 @@ def test_every_mined_row_keeps_the_rules(
         assert all(round(score, 4) < bound for score in row["neg_score"])
         assert too_few == "random" or len(normal) == negatives
     assert result.table.num_rows + result.dropped.num_rows == len(rows) == result.counts["rows_in"]
-
-
-@pytest.mark.parametrize(
-    ("fields", "field"),
-    [
-        ({"negatives": 5, "candidates": 4}, "candidates must be at least 5"),
-        ({"margin": 0}, "margin"),
-        ({"margin": 1.2}, "margin"),
-        ({"nagatives": 4}, "nagatives"),
-    ],
-)
-def test_options_that_cannot_work_are_refused(fields: dict[str, Any], field: str) -> None:
-    with pytest.raises(ValueError, match=field):
-        MiningOptions(**fields)

@@ -1,0 +1,125 @@
+"""The dataset folder where decontamination took rows out: what it holds and what it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pytest
+
+from artifacts.keys import Spec
+from artifacts.publication import FOLDER, Entry, Publication
+from artifacts.publish import deliver_build, write_folder
+from artifacts.row import LEAKS, MINED
+from artifacts.shards import ShardOptions, medi_table, write_shards
+from artifacts.store import Artifact, Store
+
+RECORD = {
+    "rows": 10,
+    "count_source": "assumed",
+    "symmetric": False,
+    "licence": {"spdx": "MIT", "commercial": True},
+    "location": {"repository": "a/b", "revision": "main", "files": ["c.jsonl"]},
+    "citation": "",
+}
+BUILD: dict[str, Any] = {
+    "key": "0" * 24,
+    "origin": "upstream",
+    "encoder": {"name": "miner"},
+    "superni_encoder": {"name": "pairer"},
+    "seed": 0,
+    "max_rows": None,
+    "licences": "any",
+    "detail": "detailed",
+    "superni_instructions": "written",
+    "cleaning": {},
+    "mining": {},
+    "decontamination": {"tasks": ["T"], "ngram": 13, "action": "remove"},
+    "failed": [],
+}
+
+
+def rows(name: str, count: int) -> pa.Table:
+    mined = [
+        {"row_id": i, "query": f"q{i}", "pos": f"p{i}", "neg": [f"n{i}"], "pos_score": 0.5,
+         "neg_score": [0.1], "negatives": "native" if i else "mined"}
+        for i in range(count)
+    ]  # fmt: skip
+    return medi_table(pa.Table.from_pylist(mined, schema=MINED), name, "Q: ", "D: ")
+
+
+def entry(store: Store, name: str, count: int) -> Entry:
+    counts: dict[str, Mapping[str, Any]] = {
+        "fetch": {},
+        "pairs": {"rows_in": count + 1, "dropped": {"empty": 1}},
+        "mine": {"tokens": {"query": {"mean": 3.0}, "pos": {"mean": 5.0}}},
+        "shards": {"rows": count},
+    }
+
+    def make(stage: str, folder: Path) -> Mapping[str, Any]:
+        if stage == "shards":
+            write_shards(rows(name, count), folder, ShardOptions())
+        return counts[stage]
+
+    stages = {
+        stage: store.build(Spec(stage, name, 1, {}), lambda folder, s=stage: make(s, folder))[0]
+        for stage in counts
+    }
+    return Entry(name, RECORD, ("Q: ", "D: "), stages)
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> tuple[Artifact, list[Entry]]:
+    """`whole` as it is, `less` without its first row, `gone` without any."""
+    store = Store(tmp_path / "store")
+    entries = [entry(store, "whole", 3), entry(store, "less", 3), entry(store, "gone", 2)]
+    publication = Publication(entries, BUILD, {"whole": 0}, {"leak": "It leaks.", "empty": "No."})
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        left = rows("less", 3).slice(1)
+        write_shards(left, folder / FOLDER / "data" / "less", ShardOptions())
+        return write_folder(folder, publication, LEAKS.empty_table(), {"less", "gone"})
+
+    return store.build(Spec("publish", "medi", 1, {}), make)[0], entries
+
+
+def test_a_dataset_without_rows_does_not_break_the_others(
+    published: tuple[Artifact, list[Entry]], tmp_path: Path
+) -> None:
+    deliver_build(*published, tmp_path / "medi")
+    found = datasets.load_dataset(str(tmp_path / "medi"), cache_dir=str(tmp_path / "c"))["train"]
+    assert sorted(zip(found["dataset"], found["row_id"], strict=True)) == [
+        ("less", 1), ("less", 2), ("whole", 0), ("whole", 1), ("whole", 2),
+    ]  # fmt: skip
+    names = datasets.get_dataset_config_names(str(tmp_path / "medi"))
+    assert sorted(names) == ["default", "less", "whole"]
+
+
+def test_what_is_gone_is_counted(published: tuple[Artifact, list[Entry]], tmp_path: Path) -> None:
+    artifact, entries = published
+    assert artifact.manifest.counts == {"datasets": 3, "rows": 5, "leaks": 3}
+    deliver_build(artifact, entries, tmp_path / "medi")
+    manifest = json.loads((tmp_path / "medi" / "manifest.json").read_text())["datasets"]
+    assert {name: dataset["rows"] for name, dataset in manifest.items()} == {
+        "whole": 3, "less": 2, "gone": 0,
+    }  # fmt: skip
+    for name, dataset in manifest.items():
+        for file, stated in dataset["files"].items():
+            assert (tmp_path / "medi" / file).stat().st_size == stated["size"], name
+    card = (tmp_path / "medi" / "README.md").read_text()
+    assert "| leak | 3 | It leaks. |" in card
+    assert "| rows with the source's own negatives | 4 |" in card
+    assert "3 rows are left out for it" in card
+
+
+def test_a_folder_that_is_just_that_is_left_alone(
+    published: tuple[Artifact, list[Entry]], tmp_path: Path
+) -> None:
+    assert deliver_build(*published, tmp_path / "medi")
+    assert not deliver_build(*published, tmp_path / "medi")
+    (tmp_path / "medi" / "data" / "less" / "train-00000-of-00001.parquet").unlink()
+    assert deliver_build(*published, tmp_path / "medi")

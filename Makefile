@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test bench lint clean
 
 install: $(INSTALLED)
 
@@ -21,6 +21,11 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# Ratios against sentence-transformers, on this machine: about ten minutes on two cores.
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.mining_quality
+	$(BIN)/python -m benchmarks.mining_speed
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

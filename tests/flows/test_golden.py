@@ -20,7 +20,7 @@ from mining import options as mining
 from tasks import sample
 
 # stage -> (VERSION, dataset -> digest of its files). Raise VERSION when a digest changes; then
-# `python -m tests.flows.test_golden STORE` writes the file from a store with such a build.
+# `python -m tests.flows.test_golden STORE MEDI` writes the file from such a build.
 GOLDEN: dict[str, tuple[Any, dict[str, str]]] = json.loads(
     (Path(__file__).parent / "golden.json").read_text(encoding="utf-8")
 )
@@ -56,11 +56,30 @@ def _published(folder: Path) -> bytes:
     return "\n".join(line for line in lines if not line.startswith("| key |")).encode()
 
 
-def digests(store: Path, stage: str) -> dict[str, str]:
-    """Of the datasets that golden.json names, or of all where it does not name the stage."""
-    folders = {path.parent.name: path for path in sorted((store / stage).glob("*/*"))}
-    names = GOLDEN[stage][1] if stage in GOLDEN else folders
-    return {name: digest(folders[name]) for name in sorted(names)}
+def digests(store: Path, medi: Path, stage: str) -> dict[str, str]:
+    """Of the artifacts that the dataset folder `medi` was made from; others may be in the store."""
+    keys = keys_of(store, medi)[stage]
+    return {name: digest(store / stage / name / key) for name, key in sorted(keys.items())}
+
+
+def keys_of(store: Path, medi: Path) -> dict[str, dict[str, str]]:
+    """stage -> dataset -> key."""
+
+    def inputs(stage: str, key: str) -> dict[str, str]:
+        manifest = store / stage / "medi" / key / "manifest.json"
+        found: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))["inputs"]
+        return found
+
+    told = json.loads((medi / "manifest.json").read_text(encoding="utf-8"))
+    keys: dict[str, dict[str, str]] = {"publish": {"medi": told["build"]["key"]}}
+    for name, dataset in told["datasets"].items():
+        for stage, key in dataset["keys"].items():
+            keys.setdefault(stage, {})[name] = key
+    keys["decontaminate"] = {"medi": inputs("publish", told["build"]["key"])["leaks"]}
+    read = inputs("decontaminate", keys["decontaminate"]["medi"])
+    texts = "texts of "
+    keys["texts"] = {n.removeprefix(texts): k for n, k in read.items() if n.startswith(texts)}
+    return keys
 
 
 @pytest.mark.parametrize("stage", VERSIONS)
@@ -68,11 +87,10 @@ def test_output_is_that_of_its_version(
     stage: str, built: subprocess.CompletedProcess[str], store: Path
 ) -> None:
     assert built.returncode == 0, built.stderr
-    assert [VERSIONS[stage], digests(store, stage)] == GOLDEN[stage]
+    assert [VERSIONS[stage], digests(store, store.parent / "medi", stage)] == GOLDEN[stage]
 
 
 if __name__ == "__main__":
-    new = {
-        stage: [version, digests(Path(sys.argv[1]), stage)] for stage, version in VERSIONS.items()
-    }
+    here, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    new = {stage: [version, digests(here, folder, stage)] for stage, version in VERSIONS.items()}
     Path(__file__).with_name("golden.json").write_text(json.dumps(new, indent=1) + "\n")

@@ -261,15 +261,16 @@ def test_a_gpu_that_is_not_there_is_bad_input(bert_folder: Path) -> None:
         SentenceEncoder(bert_folder, EncoderOptions(device="cuda"))
 
 
-def test_processes_share_the_batches_and_change_no_vector(bert_folder: Path) -> None:
-    """As with several GPUs: one process a device, and the vectors of one device alone."""
+def test_processes_share_the_batches_and_keep_the_order(bert_folder: Path) -> None:
+    """As with several GPUs: one process a device, and the vectors of one device alone, up to the
+    float noise of a process with another number of threads."""
     before = set(active_children())
     texts = sentences(60)
     alone = SentenceEncoder(bert_folder, on_cpu(batch_tokens=100))
     shared = SentenceEncoder(bert_folder, on_cpu(batch_tokens=100), devices=("cpu", "cpu"))
-    np.testing.assert_array_equal(shared(texts), alone(texts))
+    np.testing.assert_allclose(shared(texts), alone(texts), atol=1e-6)
     workers = set(active_children()) - before
-    np.testing.assert_array_equal(shared(texts[:9]), alone(texts[:9]))
+    np.testing.assert_allclose(shared(texts[:9]), alone(texts[:9]), atol=1e-6)
     assert len(workers) == 2 and set(active_children()) - before == workers
     del shared
     gc.collect()

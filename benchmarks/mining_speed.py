@@ -20,9 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.measure import Clock, Figures, product_rate
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("MEDI_REAL_DATA", ROOT.parent / "shared" / "data"))
@@ -31,7 +33,6 @@ REAL_ENCODER = DATA.parent / "models" / "all-MiniLM-L6-v2-fp16"
 NEGATIVES, CANDIDATES, MARGIN, MAX_TOKENS = 4, 64, 0.95, 128
 
 Row = dict[str, Any]
-Figures = dict[str, Any]
 
 
 def main() -> None:
@@ -132,7 +133,7 @@ def _ours(rows: Sequence[Row], encoder: str, asked: argparse.Namespace) -> Figur
     if asked.batch_tokens:
         encoding = encoding.model_copy(update={"batch_tokens": asked.batch_tokens})
     encode = load_encoder(encoder, encoding)
-    pairs, clock = _pairs(rows), _Clock(asked.device)
+    pairs, clock = _pairs(rows), Clock(asked.device)
     searched: list[tuple[int, int, int]] = []
     timed_search = clock.timed("search", top_k)
 
@@ -144,7 +145,7 @@ def _ours(rows: Sequence[Row], encoder: str, asked: argparse.Namespace) -> Figur
         result = clock.timed("whole", mine)(pairs, False, clock.timed("encode", encode), options)
     figures = {**clock.figures(), "rows": result.table.num_rows}
     figures["select"] = figures["whole"] - figures["encode"] - figures["search"]
-    return {**figures, **_product_rate(searched[0], asked.device)}
+    return {**figures, **product_rate(searched[0], asked.device)}
 
 
 def _pairs(rows: Sequence[Row]) -> Any:
@@ -173,7 +174,7 @@ def _peer(rows: Sequence[Row], encoder: str, device: str, use_faiss: bool) -> Fi
     model.max_seq_length = MAX_TOKENS
     pairs = Dataset.from_dict({name: [row[name] for row in rows] for name in ("query", "pos")})
     documents = [text for row in rows for text in (row["pos"], *row["others"])]
-    clock = _Clock(device)
+    clock = Clock(device)
     model.encode_document = clock.timed("encode", model.encode_document)
     model.encode_query = clock.timed("encode", model.encode_query)
     mined = clock.timed("whole", mine_hard_negatives)(
@@ -189,68 +190,6 @@ def _peer(rows: Sequence[Row], encoder: str, device: str, use_faiss: bool) -> Fi
         verbose=False,
     )
     return {**clock.figures(), "rows": len(mined)}
-
-
-class _Clock:
-    """Seconds spent in the functions that it wraps, and memory taken since it was made."""
-
-    def __init__(self, device: str) -> None:
-        self._device = device
-        self._before = _peak_mib()
-        self._cpu_before = time.process_time()
-        self._seconds: dict[str, float] = {}
-
-    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            result = function(*args, **kwargs)
-            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
-            return result
-
-        return run
-
-    def figures(self) -> Figures:
-        peak = _peak_mib()
-        memory = {"peak": peak, "mining": peak - self._before}
-        if self._device == "cuda":
-            import torch
-
-            memory["gpu"] = torch.cuda.max_memory_allocated() / 2**20
-        return {**self._seconds, "cpu": time.process_time() - self._cpu_before, **memory}
-
-
-def _peak_mib() -> float:
-    """Largest resident memory of this process so far, in MiB."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # where, unlike in getrusage, a parent's memory is not counted
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**10
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def _product_rate(shape: tuple[int, int, int], device: str) -> Figures:
-    """GFLOP/s of torch.mm in fp32 over the same queries, 512 at a time, and the same documents."""
-    import torch
-
-    queries, dim, documents = shape
-    flops = 2 * queries * dim * documents
-    left = torch.rand(min(512, queries), dim, device=device)
-    right = torch.rand(documents, dim, device=device)
-    out = torch.empty(len(left), documents, device=device)
-
-    def seconds() -> float:
-        start = time.perf_counter()
-        for _ in range(0, queries, len(left)):
-            torch.mm(left, right.T, out=out)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    done = -(-queries // len(left)) * len(left) / queries
-    best = min(seconds() for _ in range(3))
-    return {"gflop": flops / 1e9, "product_rate": flops * done / best / 1e9}
 
 
 def _print_header(asked: argparse.Namespace, rows: Figures) -> None:

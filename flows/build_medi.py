@@ -9,7 +9,6 @@ Each stage is a task and a cached artifact; a dataset that fails does not stop t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -112,30 +111,37 @@ def decontaminate(plan: BuildPlan, outcome: Outcome) -> bool:
     Nothing is published then: its card would say of the rows what nobody has checked.
     """
     step, store = plan.leaks, plan.setting.store
-    if step is None or not step.problem:
+    if step is None:
         return True
     mirror, options = plan.setting.mirror, plan.setting.config.decontamination
-    rounds: list[Callable[[], dict[str, PrefectFuture[Any]]]] = [
-        lambda: {
-            data.spec.dataset: tasks.fetch.submit(data.spec, data.location, store, mirror)
-            for data in step.data
-            if data.problem
-        },
-        lambda: {
-            f"texts of {each.spec.dataset}": leaks.texts.submit(each, store)
-            for each in step.texts
-            if each.problem
-        },
-        lambda: {"decontaminate": leaks.decontaminate.submit(step, options, store)},
-    ]
-    for start in rounds:
-        jobs = start()
+
+    def done(jobs: dict[str, PrefectFuture[Any]]) -> bool:
         failed = {name: error for name, job in jobs.items() if (error := failure(job))}
         outcome.task_runs += len(jobs)
         outcome.failed |= failed
-        if failed:
-            return False
-    return True
+        return not failed
+
+    return (
+        done(
+            {
+                data.spec.dataset: tasks.fetch.submit(data.spec, data.location, store, mirror)
+                for data in step.data
+                if data.problem
+            }
+        )
+        and done(
+            {
+                f"texts of {each.spec.dataset}": leaks.texts.submit(each, store)
+                for each in step.texts
+                if each.problem
+            }
+        )
+        and done(
+            {"decontaminate": leaks.decontaminate.submit(step, options, store)}
+            if step.problem
+            else {}
+        )
+    )
 
 
 def summary(plan: BuildPlan, failed: dict[str, str]) -> list[dict[str, Any]]:

@@ -154,7 +154,7 @@ def require_sources(plan: BuildPlan) -> None:
     wanted = [(s.dataset, s.source.location) for s in plan.stale if s.stage == "fetch"]
     if plan.leaks:
         for texts in plan.leaks.texts:
-            if texts.problem and (texts.data is None or texts.data.problem):
+            if texts.data.problem if texts.data else texts.problem:
                 wanted += [(f"texts of {texts.spec.dataset}", place) for place in texts.needs]
     require_available(wanted, plan.setting.mirror)
 
@@ -170,12 +170,9 @@ def _publish_spec(
         "origin": config.origin,
         "encoder": {"name": config.encoder, "key": setting.encoder.key},
         "superni_encoder": {"name": config.superni_encoder, "key": setting.superni_encoder.key},
-        **config.model_dump(mode="json", include=_TOLD),
+        **config.model_dump(mode="json", include=_TOLD, exclude={"mining": NO_CHANGE_OF_RESULT}),
         "failed": sorted(failed),
     }
-    for settings in (build["mining"], build["cleaning"]):
-        for name in NO_CHANGE_OF_RESULT & set(settings):
-            del settings[name]
     params = {
         "records": {n: c["shards"].source.model_dump(mode="json") for n, c in chains.items()},
         "build": build,

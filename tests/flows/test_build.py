@@ -163,6 +163,20 @@ def test_one_annotation_one_shard_one_damage_one_artifact(
         yaml.write_text(original, encoding="utf-8")
 
 
+def test_lost_evaluation_texts_are_made_again_though_nothing_reads_them_now(
+    built: subprocess.CompletedProcess[str], store: Path, medi: Run, server: str
+) -> None:
+    """Else the plan would name them for ever, and each build start a server for them."""
+    texts = next((store / "texts" / "SampleSTS").glob("*/texts.parquet"))
+    whole = texts.read_bytes()
+    texts.unlink()
+    assert [step[:2] for step in planned(medi, store)] == [("texts", "SampleSTS")]
+    rebuilt = medi("build", "--only", *SAMPLE, "--store", str(store), api=server)
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert texts.read_bytes() == whole
+    assert planned(medi, store) == []
+
+
 REAL_SMALL = ("squad_xquad", "flagembedding_nq", "task1146_country_capital")
 
 

@@ -89,7 +89,12 @@ class Store:
 
     def find(self, spec: Spec) -> Artifact | None:
         """The artifact of `spec`, or None where it is missing or broken (see `problem`)."""
-        return None if self.problem(spec) else self._read(self.folder(spec))
+        return self.find_key(spec.stage, spec.dataset, spec.key)
+
+    def find_key(self, stage: str, dataset: str, key: str) -> Artifact | None:
+        """The artifact of that key, where its spec is not at hand; None as `find`."""
+        folder = self.root / stage / dataset / key
+        return None if broken(folder, deep=False) else self._read(folder)
 
     def get(self, spec: Spec) -> Artifact:
         """The artifact of `spec`; LookupError where it is missing or broken."""

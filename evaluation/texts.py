@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from artifacts.errors import InputError
+from artifacts.errors import InputError, did_you_mean
 from evaluation.records import EvalTask, EvaluationOptions
 
 if TYPE_CHECKING:
@@ -107,6 +106,5 @@ def _mteb_task(name: str) -> AbsTask:
         return mteb.get_task(name, languages=["eng"], exclusive_language_filter=True)
     except KeyError:
         known = {task.metadata.name for task in mteb.get_tasks(languages=["eng"])}
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        hint = did_you_mean(name, known)
         raise InputError(f"no evaluation task {name!r}, neither medi's nor mteb's{hint}") from None

@@ -120,17 +120,16 @@ def paper() -> Profile:
 
 
 def single_gpu() -> Profile:
-    base = paper()
-    build = base.build.model_dump() | {
-        "encoder": "sentence-transformers/gtr-t5-base",
+    base, gtr = paper(), "sentence-transformers/gtr-t5-base"
+    fields = {
+        "encoder": gtr,
         "superni_encoder": "sentence-transformers/sentence-t5-base",
+        "decontamination.action": "remove",
     }
-    build["decontamination"]["action"] = "remove"
-    train = base.train.model_copy(update={"encoder": "sentence-transformers/gtr-t5-base"})
     return Profile(
         name="single-gpu",
-        build=BuildConfig.model_validate(build),
-        train=train,
+        build=override(base.build, fields),
+        train=override(base.train, {"encoder": gtr}),
         evaluate=base.evaluate,
     )
 

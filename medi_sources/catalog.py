@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from annotations.yaml_file import first_fault, read_yaml
-from artifacts.errors import InputError
+from artifacts.errors import InputError, did_you_mean
 from artifacts.location import LocalFiles, located
 from medi_sources.records import Source
 
@@ -82,8 +81,7 @@ def select(catalog: Mapping[str, Source], names: Iterable[str]) -> list[Source]:
     chosen = []
     for name in dict.fromkeys(names):
         if name not in catalog:
-            near = difflib.get_close_matches(name, catalog, n=3)
-            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            hint = did_you_mean(name, catalog)
             raise InputError(f"no dataset {name} among the {len(catalog)} of the catalog{hint}")
         chosen.append(catalog[name])
     return chosen

@@ -22,7 +22,7 @@ from artifacts.encoder import Vectors
 from artifacts.errors import InputError
 from artifacts.keys import Spec
 from artifacts.models import ModelRef
-from artifacts.store import MANIFEST, Artifact, Manifest, Store, broken
+from artifacts.store import Artifact, Store
 from mining.options import EncoderOptions
 
 if TYPE_CHECKING:
@@ -72,13 +72,9 @@ def embed(
 
 def find_embeddings(store: Store, dataset: str, keys: Sequence[str]) -> list[Artifact]:
     """The artifacts of `keys`, or none where one of them is missing or broken."""
-    folders = [store.root / STAGE / dataset / key for key in keys]
-    if any(broken(folder, deep=False) for folder in folders):
-        return []
-    return [
-        Artifact(folder, Manifest.model_validate_json((folder / MANIFEST).read_bytes()))
-        for folder in folders
-    ]
+    found = [store.find_key(STAGE, dataset, key) for key in keys]
+    whole = [artifact for artifact in found if artifact is not None]
+    return whole if len(whole) == len(found) else []
 
 
 class StoredVectors:

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -204,13 +205,19 @@ def _by_length(tokens: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 
 def _open(name: str, device: torch.device) -> SentenceTransformer:
-    try:
+    with loading(f"encoder {name!r}: neither a sentence-transformers folder"):
         return SentenceTransformer(name, device=str(device))
+
+
+@contextmanager
+def loading(neither: str) -> Iterator[None]:
+    """Raise InputError, `neither` ... nor a model of the Hub's, where what is done fails."""
+    try:
+        yield
     except (OSError, ValueError, SafetensorError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"encoder {name!r}: neither a sentence-transformers folder nor a model that the Hub "
-            f"gives from here ({first_line})"
+            f"{neither} nor a model that the Hub gives from here ({first_line})"
         ) from error
 
 

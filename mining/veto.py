@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from sentence_transformers import CrossEncoder
 
 from artifacts.encoder import Encode
 from artifacts.errors import InputError
 from mining.device import resolve_device
-from mining.encode import load_encoder
+from mining.encode import load_encoder, loading
 from mining.options import EncoderOptions, MiningOptions
 from mining.pick import Veto
 
@@ -64,14 +63,8 @@ def cross_encoder_veto(name: str, encoding: EncoderOptions) -> Veto:
 
 
 def _open(name: str, device: torch.device) -> CrossEncoder:
-    try:
+    with loading(f"veto {name!r}: neither a cross-encoder's folder"):
         model = CrossEncoder(name, device=str(device), model_kwargs={"dtype": torch.float32})
-    except (OSError, ValueError, SafetensorError) as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise InputError(
-            f"veto {name!r}: neither a cross-encoder's folder nor a model that the Hub gives from "
-            f"here ({first_line})"
-        ) from error
     kinds = getattr(model.config, "architectures", None) or ["unknown"]
     if not kinds[0].endswith(_SCORING):
         raise InputError(

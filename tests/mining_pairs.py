@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from hypothesis import strategies as st
 
 from artifacts.encoder import Vectors
 from artifacts.row import PAIRS
@@ -51,4 +52,14 @@ ANIMALS = make_pairs(
     {"query": "where do bees live", "pos": "bees live in hives"},
     {"query": "how tall is a giraffe", "pos": "a giraffe is five metres tall"},
     {"query": "how tall is an elephant", "pos": "an elephant is three metres tall"},
+)
+
+_WORDS = st.sampled_from(["otter", "bee", "Badger", "swims", "sings", "fast", "river", "hive"])
+_TEXT = st.lists(_WORDS, min_size=1, max_size=4).map(" ".join)
+# Rows for make_pairs that share many words, and some whole texts.
+ROWS_OF_WORDS = st.builds(
+    lambda query, pos, more: {"query": query, "pos": pos, "known_pos": [pos, *more]},
+    _TEXT,
+    _TEXT,
+    st.lists(_TEXT, max_size=2),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,19 @@ from artifacts.location import GitHubFiles, HubFiles, LocalFiles, Location, WebF
 from medi_sources import fetch
 from medi_sources.available import require_available
 from medi_sources.window import Window
-from tests.busy_server import File, Server, serve_as_hub, upstream, without_waiting
+from tests.busy_server import File, Server, without_waiting
 
 BODY = b"0123456789\n" * 1000
 SHA256, OTHER = hashlib.sha256(BODY).hexdigest(), hashlib.sha256(b"").hexdigest()
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
-    with upstream() as server:
-        serve_as_hub(server, monkeypatch, tmp_path / "cache")
-        without_waiting(monkeypatch)
-        server.put_on_hub("a/b", "main", "c/d.jsonl", File(BODY))
-        server.files["/d.jsonl"] = File(BODY)
-        yield server
+def server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """With a file, on the Hub and beside it."""
+    without_waiting(monkeypatch)
+    server.put_on_hub("a/b", "main", "c/d.jsonl", File(BODY))
+    server.files["/d.jsonl"] = File(BODY)
+    return server
 
 
 @pytest.fixture

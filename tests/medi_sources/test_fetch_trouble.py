@@ -6,7 +6,6 @@ import gzip
 import io
 import random
 import zipfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from artifacts.location import GitHubFiles, HubFiles, Location, WebFiles
 from medi_sources.download import TRIES
 from medi_sources.fetch import FetchError, fetch, local_names
 from medi_sources.window import Window
-from tests.busy_server import Fault, File, Server, serve_as_hub, upstream, without_waiting
+from tests.busy_server import Fault, File, Server, without_waiting
 
 
 def lines(seed: int) -> list[bytes]:
@@ -31,13 +30,6 @@ BODY, CHANGED = (gzip.compress(b"".join(each), mtime=0) for each in (OLD, NEW))
 QUARTER = len(BODY) // 4
 WINDOW = Window(start=2000, lines=500)  # lies after the first quarter and before the end
 FILE = "data.jsonl.gz"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
-    with upstream() as server:
-        serve_as_hub(server, monkeypatch, tmp_path / "cache")
-        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -18,17 +18,10 @@ from artifacts.errors import DatasetError
 from artifacts.location import HubFiles, WebFiles
 from medi_sources.fetch import fetch
 from medi_sources.window import ChunkReader, Window, copy_window, window_of
-from tests.busy_server import File, Server, serve_as_hub, upstream
+from tests.busy_server import File, Server
 
 LINES = [f"[{i}]\n".encode() for i in range(1000)]
 FILE = "data.jsonl.gz"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
-    with upstream() as server:
-        serve_as_hub(server, monkeypatch, tmp_path / "cache")
-        yield server
 
 
 def windowed(chunks: Iterator[bytes], target: Path, window: Window) -> None:

@@ -15,7 +15,7 @@ from artifacts.row import DROPPED, MINED, PAIRS
 from artifacts.text import normalise
 from mining.choose import score_bound
 from mining.mine import mine, texts_of
-from tests.mining_pairs import ANIMALS, bag_of_words, make_pairs, options
+from tests.mining_pairs import ANIMALS, ROWS_OF_WORDS, bag_of_words, make_pairs, options
 
 
 def test_the_nearest_other_answer_is_the_negative() -> None:
@@ -210,19 +210,9 @@ def test_summaries_are_of_the_rows_that_are_out() -> None:
     assert result.counts["neg_score"]["mean"] == pytest.approx(np.mean(negatives), abs=1e-4)
 
 
-_WORDS = st.sampled_from(["otter", "bee", "Badger", "swims", "sings", "fast", "river", "hive"])
-_TEXT = st.lists(_WORDS, min_size=1, max_size=4).map(" ".join)
-_ROW = st.builds(
-    lambda query, pos, more: {"query": query, "pos": pos, "known_pos": [pos, *more]},
-    _TEXT,
-    _TEXT,
-    st.lists(_TEXT, max_size=2),
-)
-
-
 @settings(deadline=None, max_examples=60)
 @given(
-    st.lists(_ROW, min_size=1, max_size=12),
+    st.lists(ROWS_OF_WORDS, min_size=1, max_size=12),
     st.booleans(),
     st.integers(1, 4),
     st.sampled_from([0.8, 0.95, 1.0]),

@@ -15,7 +15,7 @@ from artifacts.text import normalise
 from mining.choose import order_of_ranks, random_rows, score_bound
 from mining.mine import mine
 from mining.options import MiningOptions
-from tests.mining_pairs import bag_of_words, by_number, make_pairs, options
+from tests.mining_pairs import ROWS_OF_WORDS, bag_of_words, by_number, make_pairs, options
 
 
 def _numbered(pos: str, *others: str, **fields: Any) -> pa.Table:
@@ -213,14 +213,6 @@ def _one_by_one(
     return found
 
 
-_WORDS = st.sampled_from(["otter", "bee", "Badger", "swims", "sings", "fast", "river", "hive"])
-_TEXT = st.lists(_WORDS, min_size=1, max_size=4).map(" ".join)
-_ROW = st.builds(
-    lambda query, pos, more: {"query": query, "pos": pos, "known_pos": [pos, *more]},
-    _TEXT,
-    _TEXT,
-    st.lists(_TEXT, max_size=2),
-)
 _OPTIONS = st.builds(
     lambda **fields: options(**fields, veto="by letters", veto_margin=0.9),
     negatives=st.integers(1, 3),
@@ -236,7 +228,7 @@ _OPTIONS = st.builds(
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(_ROW, min_size=1, max_size=9), st.booleans(), _OPTIONS)
+@given(st.lists(ROWS_OF_WORDS, min_size=1, max_size=9), st.booleans(), _OPTIONS)
 def test_many_rows_at_once_get_what_one_by_one_they_would(
     rows: list[dict[str, Any]], symmetric: bool, chosen: MiningOptions
 ) -> None:

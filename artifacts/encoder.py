@@ -1,4 +1,4 @@
-"""The one thing mining and Super-NI pairs need of an encoder."""
+"""What mining and Super-NI pairs need of an encoder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 Vectors = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+
+class VectorRows(Protocol):
+    """n vectors of one length: an array, or what reads those that are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | Rows, /) -> Vectors | npt.NDArray[np.float16]: ...
 
 
 class Encode(Protocol):

@@ -58,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--encoder", help="folder or Hub name; default: a small one that is at hand"
     )
-    parser.add_argument("--memory-mib", type=int, default=512, help="of our search")
+    parser.add_argument("--memory-mib", type=int, default=128, help="of our search")
     parser.add_argument("--batch-tokens", type=int, help="of our encoder; default: its own")
     parser.add_argument("--small", action="store_true", help="300 queries, 1,500 documents")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
@@ -115,8 +115,11 @@ def _encoder_at_hand(work: Path) -> str:
 def _ours(rows: Sequence[Row], encoder: str, asked: argparse.Namespace) -> Figures:
     from unittest.mock import patch
 
+    from artifacts.models import resolve_model
+    from artifacts.store import Store
+    from mining.embeddings import StoredVectors, embed
     from mining.encode import load_encoder
-    from mining.mine import mine
+    from mining.mine import mine, texts_of
     from mining.options import EncoderOptions, MiningOptions
     from mining.search import top_k
 
@@ -132,7 +135,8 @@ def _ours(rows: Sequence[Row], encoder: str, asked: argparse.Namespace) -> Figur
     encoding = EncoderOptions(max_tokens=MAX_TOKENS, device=asked.device)
     if asked.batch_tokens:
         encoding = encoding.model_copy(update={"batch_tokens": asked.batch_tokens})
-    encode = load_encoder(encoder, encoding)
+    model, store = resolve_model(encoder, None), Store(asked.work / "store")
+    load_encoder(model.folder, encoding)  # as the peer's is
     pairs, clock = _pairs(rows), Clock(asked.device)
     searched: list[tuple[int, int, int]] = []
     timed_search = clock.timed("search", top_k)
@@ -141,8 +145,14 @@ def _ours(rows: Sequence[Row], encoder: str, asked: argparse.Namespace) -> Figur
         searched.append((*queries.shape, len(documents)))
         return timed_search(queries, documents, *rest)
 
+    def mined() -> Any:
+        stored = clock.timed("encode", embed)(
+            store, "benchmark", model, encoding, texts_of(pairs), {}
+        )
+        return mine(pairs, False, StoredVectors([stored]).rows, options)
+
     with patch("mining.corpus.top_k", search):
-        result = clock.timed("whole", mine)(pairs, False, clock.timed("encode", encode), options)
+        result = clock.timed("whole", mined)()
     figures = {**clock.figures(), "rows": result.table.num_rows}
     figures["select"] = figures["whole"] - figures["encode"] - figures["search"]
     return {**figures, **product_rate(searched[0], asked.device)}

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.encoder import Encode, Vectors
+from artifacts.encoder import Rows, VectorRows, Vectors
 from artifacts.errors import DatasetError
 from mining.known import Keys
 from mining.options import MiningOptions
-from mining.search import Rows, cosines, top_k
+from mining.search import cosines, top_k
 
-_AT_ONCE = 65536  # vectors whose lengths are taken at once
+# As artifacts.encoder.Encode; the vectors may lie on disk.
+Embed = Callable[[Sequence[str]], VectorRows]
+
+_AT_ONCE = 4096  # vectors whose lengths are taken at once
 _LENGTH_TOLERANCE = 1e-3  # rounding a vector to fp16 moves its length by half of that
 
 
 class Space:
     """Distinct texts with their vectors."""
 
-    def __init__(self, texts: list[str], encode: Encode) -> None:
+    def __init__(self, texts: list[str], encode: Embed) -> None:
         """Raises DatasetError where a text has no vector of length 1, or 0 for no direction."""
         self._at = {text: i for i, text in enumerate(texts)}
         self._vectors = encode(texts)
         _require_unit(self._vectors, texts)
 
-    def of(self, texts: Iterable[str]) -> Vectors:
-        return self._vectors[self._rows(texts)]
+    def of(self, texts: Iterable[str]) -> VectorRows:
+        return _Chosen(self._vectors, self._rows(texts))
 
     def cosines(self, left: Sequence[str], right: Sequence[str]) -> list[float]:
         """Of text left[i] and text right[i], as decimals of 1e-4."""
@@ -39,6 +42,24 @@ class Space:
 
     def _rows(self, texts: Iterable[str]) -> Rows:
         return np.array([self._at[text] for text in texts], np.int64)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """VectorRows: some of others, in another order, without a copy of them."""
+
+    vectors: VectorRows
+    rows: Rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.rows), *self.vectors.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: slice | Rows, /) -> Vectors | npt.NDArray[np.float16]:
+        return self.vectors[self.rows[rows]]
 
 
 @dataclass(frozen=True)
@@ -108,8 +129,8 @@ def as_written(scores: Vectors) -> npt.NDArray[np.float64]:
     return written
 
 
-def _require_unit(vectors: Vectors, texts: Sequence[str]) -> None:
-    if vectors.ndim != 2 or len(vectors) != len(texts):
+def _require_unit(vectors: VectorRows, texts: Sequence[str]) -> None:
+    if len(vectors.shape) != 2 or len(vectors) != len(texts):
         raise DatasetError(
             f"the encoder gave vectors of shape {vectors.shape} for {len(texts)} texts: mining "
             "needs one vector a text, all of one dimension"

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.encoder import Vectors
+from artifacts.encoder import Rows, VectorRows, Vectors
 from artifacts.errors import InputError
 from artifacts.keys import Spec
 from artifacts.models import ModelRef
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 VERSION = 1
 STAGE = "embeddings"
 
-_Ints = npt.NDArray[np.int64]
 _Names = npt.NDArray[np.bytes_]  # of texts; 16 bytes each, so NumPy compares all of them
 
 _DIGEST_BYTES = 16
@@ -80,6 +80,8 @@ def find_embeddings(store: Store, dataset: str, keys: Sequence[str]) -> list[Art
 class StoredVectors:
     """artifacts.encoder.Encode by looking up embeddings, memory-mapped; it encodes nothing.
 
+    `rows` looks them up too, but reads none before it is asked for.
+
     Raises InputError where the artifacts (one at least) are of vectors of different lengths.
     """
 
@@ -104,9 +106,16 @@ class StoredVectors:
         The very same for a text in whatever company. Raises LookupError for a text that has no
         vector.
         """
-        rows = self._rows(texts)
-        found = np.empty((len(texts), self.dimension), np.float32)
-        for start in range(0, len(texts), _ROWS_AT_ONCE):
+        return self.read(self._rows(texts))
+
+    def rows(self, texts: Sequence[str]) -> VectorRows:
+        """What __call__ gives, read as it is needed. Raises as __call__."""
+        return _Rows(self, self._rows(texts))
+
+    def read(self, rows: Rows) -> Vectors:
+        """As __call__, of rows counted through all artifacts."""
+        found = np.empty((len(rows), self.dimension), np.float32)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
             found[part] = _of_length_one(self._at(rows[part]))
         return found
@@ -116,8 +125,7 @@ class StoredVectors:
         counts: npt.NDArray[np.int32] = self._tokens[self._rows(texts)]
         return counts
 
-    def _at(self, rows: _Ints) -> npt.NDArray[np.float16]:
-        """Rows counted through all artifacts."""
+    def _at(self, rows: Rows) -> npt.NDArray[np.float16]:
         found = np.empty((len(rows), self.dimension), np.float16)
         first = 0
         for vectors in self._vectors:
@@ -126,7 +134,7 @@ class StoredVectors:
             first += len(vectors)
         return found
 
-    def _rows(self, texts: Sequence[str]) -> _Ints:
+    def _rows(self, texts: Sequence[str]) -> Rows:
         names = _names(texts)
         places = np.searchsorted(self._sorted, names)
         known = places < len(self._sorted)
@@ -135,6 +143,24 @@ class StoredVectors:
             absent = texts[int(np.argmin(known))]
             raise LookupError(f"no vector of {absent[:80]!r} in the embeddings {self.keys}")
         return self._order[places]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """VectorRows of stored vectors."""
+
+    stored: StoredVectors
+    at: Rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.at), self.stored.dimension
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def __getitem__(self, rows: slice | Rows, /) -> Vectors:
+        return self.stored.read(self.at[rows])
 
 
 def _write_vectors(encoder: SentenceEncoder, texts: list[str], folder: Path) -> dict[str, Any]:

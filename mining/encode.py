@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import batch_to_device
 from transformers import PreTrainedTokenizerBase
 
 from artifacts.encoder import Vectors
@@ -25,6 +27,8 @@ from mining.options import EncoderOptions, Precision
 
 _DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _COUNTED_AT_ONCE = 1024  # texts; bounds the token lists that are held to count them
+
+_CORES = torch.get_num_threads()
 
 _loading = threading.Lock()
 
@@ -46,9 +50,10 @@ class SentenceEncoder:
     """artifacts.encoder.Encode by a sentence-transformers model, static embeddings included.
 
     `device` and `precision` are what is really used, for the record. `devices` are those that
-    share the work, one process each where there are several; by default every GPU, or the CPU
-    with its threads. Batches do not hang on their number. Threads may share one encoder.
-    Raises InputError for a model that cannot be loaded and for T5 in fp16, which overflows.
+    share the work, one process each where there are several; by default every GPU, or the CPU,
+    whose threads take a batch each. Batches do not hang on their number. Threads may share one
+    encoder. Raises InputError for a model that cannot be loaded and for T5 in fp16, which
+    overflows.
     """
 
     def __init__(
@@ -64,8 +69,8 @@ class SentenceEncoder:
         self._model = _open(self.name, self.device)
         _refuse_overflow(self._model, self.name, options.precision)
         _limit_tokens(self._model, options.max_tokens)
-        self._model.to(_DTYPE[self.precision])
-        self._pools = _Pools(self._model, devices or _all_of(self.device))
+        self._model.to(_DTYPE[self.precision]).eval()
+        self._workers = _Workers(self._model, devices or _all_of(self.device))
 
     @property
     def dimension(self) -> int:
@@ -92,23 +97,13 @@ class SentenceEncoder:
         `tokens` are the texts' token_lengths. Longest first, each batch no larger than the token
         budget once padded. Raises as `__call__`.
         """
-        yield from self._pools.map(
+        yield from self._workers.map(
             lambda rows, pool: (rows, self._encode([texts[i] for i in rows], pool)),
-            _by_length(tokens, self._options.batch_tokens),
+            _by_length(tokens, self._options.budget(self.device.type)),
         )
 
     def _encode(self, texts: list[str], pool: _Pool | None) -> Vectors:
-        settings = {
-            "batch_size": len(texts),
-            "prompt": self._options.prompt,
-            "convert_to_tensor": True,
-            "show_progress_bar": False,
-        }
-        if pool is None:
-            with self._lock:
-                raw = self._model.encode(texts, **settings)
-        else:
-            raw = self._model.encode(texts, pool=pool, chunk_size=len(texts), **settings)
+        raw = self._forward(texts) if pool is None else self._in_pool(texts, pool)
         vectors = raw.to("cpu", torch.float64).numpy()
         for text, finite in zip(texts, np.isfinite(vectors).all(axis=1), strict=True):
             if not finite:
@@ -116,8 +111,30 @@ class SentenceEncoder:
                     f"encoder {self.name} at {self.precision}: the vector of the text "
                     f"{text[:80]!r} is not finite; precision fp32 may hold it"
                 )
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+        norms = np.sqrt(np.einsum("ND,ND->N", vectors, vectors))[:, None]
+        vectors /= np.where(norms > 0, norms, 1.0)
+        return vectors.astype(np.float32)
+
+    def _forward(self, texts: list[str]) -> torch.Tensor:
+        """As SentenceTransformer.encode, which would hold the lock while it computes."""
+        with self._lock:
+            features = self._model.preprocess(texts, prompt=self._options.prompt)
+        with torch.inference_mode():
+            vectors = self._model(batch_to_device(features, self.device))["sentence_embedding"]
+        truncated: torch.Tensor = vectors[:, : self.dimension]
+        return truncated
+
+    def _in_pool(self, texts: list[str], pool: _Pool) -> torch.Tensor:
+        vectors: torch.Tensor = self._model.encode(
+            texts,
+            batch_size=len(texts),
+            chunk_size=len(texts),
+            pool=pool,
+            prompt=self._options.prompt,
+            convert_to_tensor=True,
+            show_progress_bar=False,
+        )
+        return vectors
 
     def token_lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of prompt and text, special ones and truncation included."""
@@ -136,11 +153,13 @@ class SentenceEncoder:
         return [len(encoding.ids) for encoding in tokenizer.encode_batch(texts)]
 
 
-class _Pools:
-    """A worker process for each of several devices, started when first needed; none for one.
+class _Workers:
+    """What computes batches at once: the cores of a CPU, or a process for each of several devices.
 
-    A pool of sentence-transformers' has one worker here, and takes one whole batch at a time, so
-    that a batch is computed as it would be without pools.
+    A core takes a whole batch: several at one batch wait for each other at every layer, and longer
+    where the machine does other work too. Processes are started when first needed. A pool of
+    sentence-transformers' has one of them here, and takes one whole batch at a time, so that a
+    batch is computed as it would be without pools.
     """
 
     def __init__(self, model: SentenceTransformer, devices: Sequence[str]) -> None:
@@ -153,11 +172,14 @@ class _Pools:
     def map(self, work: _Work, batches: Iterator[list[int]]) -> Iterator[_Done]:
         """The results of `work` in the order of `batches`, whichever device does which."""
         if len(self._devices) == 1:
-            yield from (work(rows, None) for rows in batches)
+            cores = _CORES if self._devices[0] == "cpu" else 1
+            with _threads(cores) as threads:
+                yield from _in_order(threads, lambda rows: work(rows, None), batches, cores)
             return
         self._start()
         with ThreadPoolExecutor(len(self._devices)) as threads:
-            yield from threads.map(functools.partial(self._on_idle, work), batches)
+            on_idle = functools.partial(self._on_idle, work)
+            yield from _in_order(threads, on_idle, batches, len(self._devices))
 
     def _on_idle(self, work: _Work, rows: list[int]) -> _Done:
         pool = self._idle.get()
@@ -175,6 +197,33 @@ class _Pools:
                 weakref.finalize(self, SentenceTransformer.stop_multi_process_pool, pool)
                 self._idle.put(pool)
             self._started = True
+
+
+@contextmanager
+def _threads(cores: int) -> Iterator[ThreadPoolExecutor]:
+    """Each computes alone: what a thread sets holds for itself, and for threads yet to come."""
+    alone = functools.partial(torch.set_num_threads, 1)
+    try:
+        with ThreadPoolExecutor(cores, initializer=alone) as threads:
+            yield threads
+    finally:
+        torch.set_num_threads(_CORES)
+
+
+def _in_order(
+    threads: ThreadPoolExecutor,
+    work: Callable[[list[int]], _Done],
+    batches: Iterator[list[int]],
+    workers: int,
+) -> Iterator[_Done]:
+    """Executor.map, but never far ahead of who takes the results: they are not to pile up."""
+    begun: deque[Future[_Done]] = deque()
+    for rows in batches:
+        begun.append(threads.submit(work, rows))
+        if len(begun) > workers:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
 
 
 @functools.lru_cache(maxsize=2)

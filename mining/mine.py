@@ -10,9 +10,8 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from artifacts.encoder import Encode
 from mining.choose import score_bound
-from mining.corpus import Corpus, Space, search
+from mining.corpus import Corpus, Embed, Space, search
 from mining.known import Keys, Known
 from mining.options import MiningOptions
 from mining.pick import Pick, Picker, Veto
@@ -28,7 +27,7 @@ def texts_of(pairs: pa.Table) -> list[str]:
 def mine(
     pairs: pa.Table,
     symmetric: bool,
-    encode: Encode,
+    encode: Embed,
     options: MiningOptions,
     veto: Veto | None = None,
 ) -> MiningResult:

@@ -22,10 +22,14 @@ class EncoderOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_tokens: int | None = Field(256, ge=8)  # of prompt and text; None = the model's own limit
-    batch_tokens: int = Field(16384, ge=1)  # of a batch, padding counted
+    batch_tokens: int | None = Field(None, ge=1)  # of a batch, padding counted; None: by device
     device: Device = "auto"
     precision: Precision = "fp32"
     prompt: str = ""  # in front of every text; a default prompt of the model is never used
+
+    def budget(self, device: str) -> int:
+        """Tokens of a batch: a GPU wants much to do at once, a core's cache holds little."""
+        return self.batch_tokens or {"cpu": 1024, "cuda": 16384}[device]
 
 
 class MiningOptions(BaseModel):
@@ -55,7 +59,7 @@ class MiningOptions(BaseModel):
     veto_kind: Literal["cross_encoder", "encoder"] = "cross_encoder"
     veto_margin: float = Field(0.95, gt=0, le=1)  # of the veto's own score of the positive
     seed: int = 0
-    memory_mib: int = Field(512, ge=16)  # for the blocks of the search
+    memory_mib: int = Field(128, ge=16)  # for the blocks of the search
     device: Device = "auto"
 
     @field_validator("candidates")

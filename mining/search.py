@@ -7,37 +7,34 @@ Sums are exact, in any order, and so are the scores, which are rounded to 1e-4 a
 integers.
 
 Only k scores a query are wanted. So all are computed in fp32, which is never further off than
-`_largest_error`, and the best few of each query again in float64. A query for which that error
-could hide a better row gets more of its rows computed again, and in the end all of them.
+`_largest_error`, and a few more than k of each query again in float64. A query for which that
+error could hide a better row is searched again with more of them, and in the end with all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from artifacts.encoder import Vectors
+from artifacts.encoder import Rows, VectorRows, Vectors
 from artifacts.errors import DatasetError, InputError
 from mining.device import resolve_device
 from mining.options import Device
-
-Rows = npt.NDArray[np.int64]
-Stored = Vectors | npt.NDArray[np.float16]
 
 _GRID = 2.0**24
 _TICKS = 1e4  # a score is a whole number of ticks of 1e-4
 _PAIRS_AT_ONCE = 4096
 _ROWS_AT_ONCE = 65536  # of the result
-_SPARE = 16  # candidates of a block beyond k, for near ties
-_CACHED = 2**18  # numbers of the candidates' vectors that a CPU holds in its cache
+_PAIRS_IN_CACHE = 128
+_SPARE = 16  # candidates beyond k, for near ties
+_BYTES_A_CANDIDATE = 40  # its product, row and key, and what they are chosen with
 _MOST_QUERIES, _FEWEST_QUERIES, _FEWEST_ROWS = 512, 16, 64  # of a block
 
 
-def cosines(vectors_TD: Stored, left_N: Rows, right_N: Rows) -> Vectors:
+def cosines(vectors_TD: VectorRows, left_N: Rows, right_N: Rows) -> Vectors:
     """Cosine of vector left[i] with vector right[i], rounded to 1e-4, fp32 [N].
 
     It is the very score that `top_k` gives the two. Raises DatasetError for a vector whose length
@@ -52,16 +49,16 @@ def cosines(vectors_TD: Stored, left_N: Rows, right_N: Rows) -> Vectors:
 
 
 def top_k(
-    queries_QD: Stored,
-    corpus_CD: Stored,
+    queries_QD: VectorRows,
+    corpus_CD: VectorRows,
     k: int,
     memory_mib: float,
     device: Device = "auto",
 ) -> tuple[Rows, Vectors]:
     """The k nearest corpus rows of each query by cosine, best first.
 
-    Both inputs are fp32 or fp16, perhaps memory-mapped, their rows of length 1 (or 0: a cosine of
-    0 with everything). Returns rows int64 [Q, k] and scores fp32 [Q, k], rounded to 1e-4; equal
+    Both inputs are fp32 or fp16 and read a block at a time, their rows of length 1 (or 0: a cosine
+    of 0 with everything). Returns rows int64 [Q, k] and scores fp32 [Q, k], rounded to 1e-4; equal
     scores are ordered by lowest row. k is at most C. Bit for bit the same for any memory_mib,
     device or number of threads. Works in at most memory_mib beside the inputs and the result.
 
@@ -73,92 +70,117 @@ def top_k(
             f"queries have {queries_QD.shape[1]} dimensions and the corpus has "
             f"{corpus_CD.shape[1]}: both must be vectors of one encoder"
         )
-    total, k = len(corpus_CD), min(k, len(corpus_CD))
+    k = min(k, len(corpus_CD))
     keys_QK = np.full((len(queries_QD), k), -np.inf)
     if keys_QK.size:
-        where = resolve_device(device)
-        many, edge = _block_shape(len(queries_QD), corpus_CD.shape, k, memory_mib)
-        room = torch.empty(many * edge, device=where)
-        for rows in _blocks(total, edge):
-            corpus = _Block(_unit(corpus_CD, rows, "corpus", where), rows.start, total)
-            for some in _blocks(len(queries_QD), many):
-                queries = _unit(queries_QD, some, "queries", where)
-                best = torch.from_numpy(keys_QK[some]).to(where)
-                keys_QK[some] = _merged(best, queries, corpus, room).cpu().numpy()
-    return _unpacked(keys_QK, total)
+        search = _Search(queries_QD, corpus_CD, k, memory_mib, resolve_device(device))
+        near, open_ = k + _SPARE, np.arange(len(queries_QD))
+        while len(open_):
+            groups = [open_[some] for some in _blocks(len(open_), search.group(near))]
+            open_ = np.concatenate([search.settle(keys_QK, group, near) for group in groups])
+            near *= 8
+    return _unpacked(keys_QK, len(corpus_CD))
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Some corpus rows on the grid, fp32 [R, D], the first of them row `start` of `total`."""
+class _Search:
+    """Blocks of the corpus by blocks of queries, in room that is taken once.
 
-    vectors: torch.Tensor
-    start: int
-    total: int
+    A row's key orders by score and, within one score, by lowest row: ticks * C - row. Keys are
+    whole and far below 2**53, so float64 holds them; no two of a query are equal.
+    """
 
-    def keys(self, ticks: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Numbers that order by score and, within one score, by lowest row: ticks * C - row.
+    def __init__(
+        self,
+        queries: VectorRows,
+        corpus: VectorRows,
+        k: int,
+        memory_mib: float,
+        where: torch.device,
+    ) -> None:
+        self._queries, self._corpus, self._k, self._where = queries, corpus, k, where
+        self._memory = int(memory_mib * 2**20)
+        self._many, self._edge = _block_shape(len(queries), corpus.shape, k, memory_mib)
+        self._room = torch.empty(self._many * self._edge, device=where)
 
-        In place. They are whole and far below 2**53, so float64 holds them; no two are equal.
-        """
-        return ticks.mul_(self.total).sub_(rows + self.start)
+    def group(self, near: int) -> int:
+        """How many queries' candidates are held at a time."""
+        return max(self._many, self._memory // (8 * _BYTES_A_CANDIDATE * near))
 
+    def settle(self, keys_QK: npt.NDArray[np.float64], group: Rows, near: int) -> Rows:
+        """Writes the keys of the queries `group`; returns those that need more than `near` rows."""
+        error = _largest_error(self._corpus.shape[1], self._where)
+        if near > len(self._corpus) // 8 or error == float("inf"):
+            keys_QK[group] = self._by_exact_products(group).cpu().numpy()
+            return group[:0]
+        products_GN, rows_GN = self._nearest(group, near)
+        keys_GN = self._exact_ticks(group, rows_GN).mul_(len(self._corpus)).sub_(rows_GN)
+        found_GK = torch.topk(keys_GN, self._k, dim=1).values
+        keys_QK[group] = found_GK.cpu().numpy()
+        # No row that was left out has a larger fp32 product than the last that was taken.
+        unseen_G = _ticks(products_GN[:, -1].to(torch.float64) + error).mul_(len(self._corpus))
+        return group[(unseen_G > found_GK[:, -1]).cpu().numpy()]
 
-def _merged(
-    best_BK: torch.Tensor, queries_BD: torch.Tensor, corpus: _Block, room: torch.Tensor
-) -> torch.Tensor:
-    """The best keys of each query, those of the corpus block included."""
-    size, k = len(corpus.vectors), best_BK.shape[1]
-    products_BR = room[: len(queries_BD) * size].view(len(queries_BD), size)
-    torch.mm(queries_BD, corpus.vectors.T, out=products_BR)
-    error = _largest_error(queries_BD)
-    open_ = torch.arange(len(queries_BD), device=room.device)  # queries that are not settled
-    width = k * size // (corpus.start + size) + _SPARE  # the share of these rows in the best
-    while len(open_) and width <= size // 8 and error < float("inf"):
-        some = products_BR if len(open_) == len(products_BR) else products_BR[open_]
-        near, rows = torch.topk(some, width, dim=1)
-        keys = corpus.keys(_ticks(_exact(queries_BD[open_], corpus.vectors, rows)), rows)
-        found = _best(best_BK[open_], keys)
-        # No row that was left out has a larger fp32 product than the last one taken.
-        unseen = _ticks(near[:, -1].to(torch.float64) + error).mul_(corpus.total)
-        settled = unseen - corpus.start <= found[:, -1]
-        best_BK[open_[settled]] = found[settled]
-        open_, width = open_[~settled], width * 8
-    if len(open_):
-        best_BK[open_] = _all_exact(best_BK[open_], queries_BD[open_], corpus)
-    return best_BK
+    def _nearest(self, group: Rows, near: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The largest fp32 products of each query, in order, and their rows."""
+        best_GN = torch.full((len(group), near), float("-inf"), device=self._where)
+        rows_GN = torch.zeros((len(group), near), dtype=torch.int64, device=self._where)
+        for corpus_RD, start, some, queries_BD in self._pairs_of_blocks(group):
+            shape = (len(queries_BD), len(corpus_RD))
+            products_BR = self._room[: shape[0] * shape[1]].view(shape)
+            torch.mm(queries_BD, corpus_RD.T, out=products_BR)
+            best, rows = torch.topk(products_BR, min(near, shape[1]), dim=1)
+            best, order = torch.topk(torch.cat([best_GN[some], best], dim=1), near, dim=1)
+            best_GN[some] = best
+            rows_GN[some] = torch.cat([rows_GN[some], rows + start], dim=1).gather(1, order)
+        return best_GN, rows_GN
 
+    def _exact_ticks(self, group: Rows, rows_GN: torch.Tensor) -> torch.Tensor:
+        ticks_GN = torch.empty(rows_GN.shape, dtype=torch.float64, device=self._where)
+        for corpus_RD, start, some, queries_BD in self._pairs_of_blocks(group):
+            at_BN = rows_GN[some] - start
+            query, place = ((at_BN >= 0) & (at_BN < len(corpus_RD))).nonzero(as_tuple=True)
+            products = _exact(queries_BD, query, corpus_RD, at_BN[query, place])
+            ticks_GN[query + some.start, place] = _ticks(products)
+        return ticks_GN
 
-def _best(best_BK: torch.Tensor, more_BN: torch.Tensor) -> torch.Tensor:
-    return torch.topk(torch.cat([best_BK, more_BN], dim=1), best_BK.shape[1], dim=1).values
+    def _by_exact_products(self, group: Rows) -> torch.Tensor:
+        """The best keys of each query, with every product in float64."""
+        keys_GK = torch.full(
+            (len(group), self._k), float("-inf"), dtype=torch.float64, device=self._where
+        )
+        for corpus_RD, start, some, queries_BD in self._pairs_of_blocks(group):
+            queries = queries_BD.to(torch.float64)
+            for part in _blocks(len(corpus_RD), max(1, len(corpus_RD) // 8)):
+                rows = torch.arange(part.start, part.stop, device=self._where) + start
+                ticks = _ticks(queries @ corpus_RD[part].to(torch.float64).T)
+                keys = torch.cat([keys_GK[some], ticks.mul_(len(self._corpus)).sub_(rows)], dim=1)
+                keys_GK[some] = torch.topk(keys, self._k, dim=1).values
+        return keys_GK
+
+    def _pairs_of_blocks(
+        self, group: Rows
+    ) -> Iterator[tuple[torch.Tensor, int, slice, torch.Tensor]]:
+        """Corpus rows on the grid, the first of them, places in `group`, those queries."""
+        for rows in _blocks(len(self._corpus), self._edge):
+            corpus_RD = _unit(self._corpus, rows, "corpus", self._where)
+            for some in _blocks(len(group), self._many):
+                queries_BD = _unit(self._queries, group[some], "queries", self._where)
+                yield corpus_RD, rows.start, some, queries_BD
 
 
 def _exact(
-    queries_BD: torch.Tensor, corpus_RD: torch.Tensor, rows_BN: torch.Tensor
+    queries_BD: torch.Tensor, query_P: torch.Tensor, corpus_RD: torch.Tensor, row_P: torch.Tensor
 ) -> torch.Tensor:
-    """Exact product of each query with its own rows, float64 [B, N]."""
-    most = len(corpus_RD) * corpus_RD.shape[1] // 8
-    if queries_BD.device.type == "cpu":
-        most = min(most, _CACHED)
-    products_BN = torch.empty(rows_BN.shape, dtype=torch.float64, device=rows_BN.device)
-    for block in _blocks(len(rows_BN), max(1, most // (rows_BN.shape[1] * corpus_RD.shape[1]))):
-        near = corpus_RD[rows_BN[block]].to(torch.float64)
-        query = queries_BD[block].to(torch.float64).unsqueeze(2)
-        products_BN[block] = torch.bmm(near, query).squeeze(2)
-    return products_BN
+    """Exact product of query query_P[i] with row row_P[i], float64 [P]."""
+    products_P = torch.empty(len(query_P), dtype=torch.float64, device=query_P.device)
+    most = _PAIRS_IN_CACHE if products_P.device.type == "cpu" else _PAIRS_AT_ONCE
+    for pairs in _blocks(len(query_P), most):
+        left = queries_BD[query_P[pairs]].to(torch.float64)
+        products_P[pairs] = (left.mul_(corpus_RD[row_P[pairs]])).sum(dim=1)
+    return products_P
 
 
-def _all_exact(best_BK: torch.Tensor, queries_BD: torch.Tensor, corpus: _Block) -> torch.Tensor:
-    """The best keys of each query, with every product of the block in float64."""
-    queries = queries_BD.to(torch.float64)
-    for part in _blocks(len(corpus.vectors), max(1, len(corpus.vectors) // 8)):
-        rows = torch.arange(part.start, part.stop, device=best_BK.device)
-        ticks = _ticks(queries @ corpus.vectors[part].to(torch.float64).T)
-        best_BK = _best(best_BK, corpus.keys(ticks, rows))
-    return best_BK
-
-
-def _largest_error(queries_BD: torch.Tensor) -> float:
+def _largest_error(dimension: int, where: torch.device) -> float:
     """How far the fp32 product of two unit vectors on the grid can be from the exact one.
 
     In any order of summation it is below n * u / (1 - n * u) of the product of their lengths,
@@ -166,18 +188,18 @@ def _largest_error(queries_BD: torch.Tensor) -> float:
     The terms added cover lengths up to 1.01 and the rounding of what is compared with it.
     Without bound where torch has leave to shorten the factors to TF32 or bf16.
     """
-    gpu = queries_BD.device.type == "cuda"
-    backend = torch.backends.cuda if gpu else torch.backends.mkldnn
+    backend = torch.backends.cuda if where.type == "cuda" else torch.backends.mkldnn
     if backend.matmul.fp32_precision not in ("ieee", "none"):
         return float("inf")
-    return 1.05 * (queries_BD.shape[1] + 8) * 2.0**-24 * _GRID**2
+    return 1.05 * (dimension + 8) * 2.0**-24 * _GRID**2
 
 
 def _unit(
-    vectors_ND: Stored, rows: slice | Rows, side: str, where: torch.device | None = None
+    vectors_ND: VectorRows, rows: slice | Rows, side: str, where: torch.device | None = None
 ) -> torch.Tensor:
     """Those rows on the grid. Raises DatasetError for one whose length is neither 1 nor 0."""
-    vectors = torch.tensor(vectors_ND[rows], device=where).to(torch.float32)
+    own = np.require(vectors_ND[rows], np.float32, ["OWNDATA", "WRITEABLE"])  # a view is copied
+    vectors = torch.from_numpy(own).to(where)
     lengths = torch.linalg.vector_norm(vectors, dim=1)
     wrong = ~((lengths - 1).abs() < 0.01) & (lengths != 0)
     if bool(wrong.any()):

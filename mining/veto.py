@@ -51,7 +51,7 @@ def encoder_veto(encode: Encode) -> Veto:
 
 def cross_encoder_veto(name: str, encoding: EncoderOptions) -> Veto:
     model = _open(name, resolve_device(encoding.device))
-    batch = max(1, encoding.batch_tokens // (model.max_length or _LONGEST))
+    batch = max(1, encoding.budget(model.device.type) // (model.max_length or _LONGEST))
 
     def scores(pairs: list[tuple[str, str]]) -> Sequence[float]:
         found: list[float] = model.predict(

@@ -26,6 +26,7 @@ from transformers import (
     T5EncoderModel,
 )
 
+import mining.encode
 from artifacts.errors import DatasetError, InputError
 from mining.encode import SentenceEncoder, load_encoder
 from mining.options import EncoderOptions
@@ -206,24 +207,23 @@ def test_no_texts_no_vectors(folder: str, request: pytest.FixtureRequest) -> Non
     assert SentenceEncoder(request.getfixturevalue(folder), on_cpu())([]).shape == (0, dim)
 
 
-def test_threads_share_one_model_in_turns(
-    bert_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One model a thread would not fit a GPU, and a tokenizer's padding is shared state."""
+def test_threads_share_one_model(bert_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One model a thread would not fit a GPU, and a tokenizer's padding is shared state: they
+    take turns at it, and compute at once."""
     texts = sentences(40)
     expected = SentenceEncoder(bert_folder, on_cpu(batch_tokens=64))(texts)
     inside: list[int] = []
     crowds: list[int] = []
-    encode = SentenceTransformer.encode
+    preprocess = SentenceTransformer.preprocess
 
     def spy(self: SentenceTransformer, *args: Any, **fields: Any) -> Any:
         inside.append(1)
         crowds.append(len(inside))
-        vectors = encode(self, *args, **fields)
+        features = preprocess(self, *args, **fields)
         inside.pop()
-        return vectors
+        return features
 
-    monkeypatch.setattr(SentenceTransformer, "encode", spy)
+    monkeypatch.setattr(SentenceTransformer, "preprocess", spy)
 
     def work(_: int) -> tuple[SentenceEncoder, float]:
         encoder = load_encoder(bert_folder, on_cpu(batch_tokens=64))
@@ -234,6 +234,15 @@ def test_threads_share_one_model_in_turns(
     assert len({id(encoder) for encoder, _ in done}) == 1
     assert max(difference for _, difference in done) < 2e-6
     assert max(crowds) == 1
+
+
+def test_encoding_leaves_the_threads_of_others_alone(bert_folder: Path) -> None:
+    """Each core takes a batch; the search that follows must have all of them again."""
+    before = torch.get_num_threads()
+    SentenceEncoder(bert_folder, on_cpu(batch_tokens=16))(sentences(20))
+    assert torch.get_num_threads() == before
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == mining.encode._CORES
 
 
 def test_new_weights_in_an_old_folder_are_loaded(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifacts.encoder import Vectors
+from artifacts.encoder import VectorRows, Vectors
 from artifacts.errors import DatasetError, InputError
-from mining.search import Stored, cosines, on_grid, top_k
+from mining.search import cosines, on_grid, top_k
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def _few_vectors(draw: st.DrawFn) -> tuple[Vectors, Vectors]:
 
 
 @st.composite
-def _many_vectors(draw: st.DrawFn) -> tuple[Stored, Stored]:
+def _many_vectors(draw: st.DrawFn) -> tuple[VectorRows, VectorRows]:
     """So many that most are only looked at in fp32, with ties that fp32 cannot tell apart."""
     seed, dim = draw(st.integers(0, 2**32)), draw(st.integers(1, 48))
     noise = draw(st.sampled_from([0.0, 1e-7, 1e-5, 1e-4, 1e-2]))
@@ -71,7 +71,7 @@ def _many_vectors(draw: st.DrawFn) -> tuple[Stored, Stored]:
     return queries.astype(precision), corpus.astype(precision)
 
 
-def _ticks(queries: Stored, corpus: Stored) -> np.ndarray:
+def _ticks(queries: VectorRows, corpus: VectorRows) -> np.ndarray:
     """All scores in exact integers, in units of 1e-4."""
     left, right = (
         np.round(v.astype(np.float64) * 2**24).astype(np.int64) for v in (queries, corpus)
@@ -79,14 +79,14 @@ def _ticks(queries: Stored, corpus: Stored) -> np.ndarray:
     return np.round((left @ right.T) * (1e4 / 2**48))
 
 
-def _by_argsort(queries: Stored, corpus: Stored, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _by_argsort(queries: VectorRows, corpus: VectorRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     """All scores sorted whole, ties by lowest row."""
     ticks = _ticks(queries, corpus)
     rows = np.argsort(-ticks, axis=1, kind="stable")[:, :k]
     return rows, (np.take_along_axis(ticks, rows, axis=1) / 1e4).astype(np.float32)
 
 
-def _assert_sorted_list(queries: Stored, corpus: Stored, k: int, memory_mib: float) -> None:
+def _assert_sorted_list(queries: VectorRows, corpus: VectorRows, k: int, memory_mib: float) -> None:
     rows, scores = top_k(queries, corpus, k, memory_mib, "cpu")
     expected_rows, expected_scores = _by_argsort(queries, corpus, k)
     np.testing.assert_array_equal(rows, expected_rows)
@@ -102,7 +102,7 @@ def test_a_small_search_is_the_sorted_list(vectors: tuple[Vectors, Vectors], k: 
 @settings(deadline=None)
 @given(_many_vectors(), st.integers(1, 20), st.sampled_from([0.1, 0.2, 0.5, 16]))
 def test_top_k_is_the_sorted_list_for_any_block_size(
-    vectors: tuple[Stored, Stored], k: int, memory_mib: float
+    vectors: tuple[VectorRows, VectorRows], k: int, memory_mib: float
 ) -> None:
     _assert_sorted_list(*vectors, k, memory_mib)
 
@@ -147,7 +147,7 @@ def test_identical_texts_are_found_in_the_order_of_their_rows() -> None:
 
 
 def test_stored_vectors_are_searched_where_they_lie(tmp_path: Path) -> None:
-    """Stored embeddings are fp16 and read-only; the result is that of the same numbers as fp32."""
+    """Embeddings are fp16 and read-only; the result is that of the same numbers as fp32."""
     queries, corpus = (_random_unit(n, 24, seed=n).astype(np.float16) for n in (30, 1500))
     np.save(tmp_path / "corpus.npy", corpus)
     stored = np.load(tmp_path / "corpus.npy", mmap_mode="r")

@@ -59,8 +59,9 @@ with its instruction. {origin} The instructions are medi's own.
 
 `load_dataset(folder)` gives everything, `load_dataset(folder, name)` one dataset. `ledger.csv` has
 a line a dataset (counts, drops, licence, origin, instructions, citation), `manifest.json` the key
-of every stage and the sha256 of every file, `statistics.json` every count, `leaks.csv` the words
-of every evaluation text that was found (leave it out where they must not be spread),
+of every stage, the sha256 of every file, and `in_batch_negatives`: false where positives share a
+label, so that texts of other rows are no negatives. `statistics.json` has every count, `leaks.csv`
+the words of every evaluation text that was found (leave it out where they must not be spread),
 `task_ids.json` a number for each of the 330 datasets."""
 
 _ORIGIN = {

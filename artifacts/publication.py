@@ -32,6 +32,12 @@ class Entry:
         return dict(sorted(drops.items()))
 
     @property
+    def in_batch_negatives(self) -> bool:
+        """Whether texts of other rows are negatives of a row; not where rows share labels."""
+        kind = self.stages["pairs"].manifest.counts.get("superni_kind")
+        return not (self.record.get("label_like", False) or kind == "classification")
+
+    @property
     def shards(self) -> dict[str, Path]:
         """Path in the dataset folder -> shard file in the store."""
         return {f"data/{self.name}/{path.name}": path for path in self.stages["shards"].files}

@@ -1,7 +1,8 @@
 """The dataset folder: card, manifest, ledgers and statistics, beside the Parquet shards.
 
 DIR/README.md          card; `datasets.load_dataset(DIR)` reads its configs
-DIR/manifest.json      the build: keys, environment, sha256 of each shard
+DIR/manifest.json      the build: keys, environment, sha256 of each shard; whether texts of other
+                       rows are negatives (in_batch_negatives)
 DIR/ledger.csv         a line per dataset: rows, drops, licence, origin
 DIR/leaks.csv          a line per evaluation text found: dataset, row, side, task
 DIR/statistics.json    counts of every stage of every dataset
@@ -29,7 +30,7 @@ from artifacts.errors import InputError
 from artifacts.publication import COMMERCIAL, FOLDER, Entry, Line, Publication
 from artifacts.store import MANIFEST, Artifact, file_entry
 
-VERSION = 2
+VERSION = 3
 FORMAT = 1
 
 
@@ -148,6 +149,7 @@ def _manifest(lines: Sequence[Line], build: Mapping[str, Any]) -> dict[str, Any]
         stages = line.entry.stages
         datasets[line.entry.name] = {
             "rows": line.rows,
+            "in_batch_negatives": line.entry.in_batch_negatives,
             "keys": {stage: artifact.manifest.key for stage, artifact in stages.items()},
             "environment": dict(stages["mine"].manifest.environment),
             "files": {name: file.model_dump() for name, file in line.files.items()},

@@ -18,7 +18,7 @@ class _Frozen(BaseModel):
 
 
 def _dumped_if_set(default: Any) -> Any:
-    """A field left out of the dump at its default: reader dumps are part of artifact keys."""
+    """A field left out of the dump at its default: dumps are part of artifact keys."""
     return Field(default=default, exclude_if=lambda value: bool(value == default))
 
 
@@ -163,6 +163,9 @@ class Source(_Frozen):
     # Of a giant file of lines so many are read, a seeded stretch of it; None: the whole file.
     window: int | None = Field(default=None, gt=0)
     symmetric: bool  # query and document are texts of one kind, under one instruction
+    # Its positives are label mates, so texts of other rows are no negatives. Only training asks;
+    # of a Super-NI task the pairs stage finds out.
+    label_like: bool = _dumped_if_set(False)
     licence: Licence
     citation: str = ""
     note: str = ""

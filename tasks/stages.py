@@ -95,7 +95,7 @@ def mine(step: Step, setting: Setting) -> tuple[Artifact, bool]:
         with device:
             vectors = _vectors_of(table, source, step, setting)
             veto = _veto(setting)
-            result = mine_pairs(table, step.source.symmetric, vectors, config.mining, veto)
+            result = mine_pairs(table, step.source.symmetric, vectors.rows, config.mining, veto)
         if not result.table.num_rows:
             reasons = ", ".join(f"{reason} {n}" for reason, n in result.counts["dropped"].items())
             raise DatasetError(

@@ -52,10 +52,12 @@ def rows(name: str, count: int) -> pa.Table:
     return medi_table(pa.Table.from_pylist(mined, schema=MINED), name, "Q: ", "D: ")
 
 
-def entry(store: Store, name: str, count: int) -> Entry:
+def entry(store: Store, name: str, count: int, kind: str | None = None, **record: Any) -> Entry:
+    """`kind`: what the pairs stage took a Super-NI task for."""
     counts: dict[str, Mapping[str, Any]] = {
         "fetch": {},
-        "pairs": {"rows_in": count + 1, "dropped": {"empty": 1}},
+        "pairs": {"rows_in": count + 1, "dropped": {"empty": 1}}
+        | ({"superni_kind": kind} if kind else {}),
         "mine": {"tokens": {"query": {"mean": 3.0}, "pos": {"mean": 5.0}}},
         "shards": {"rows": count},
     }
@@ -69,7 +71,7 @@ def entry(store: Store, name: str, count: int) -> Entry:
         stage: store.build(Spec(stage, name, 1, {}), lambda folder, s=stage: make(s, folder))[0]
         for stage in counts
     }
-    return Entry(name, RECORD, ("Q: ", "D: "), stages)
+    return Entry(name, RECORD | record, ("Q: ", "D: "), stages)
 
 
 @pytest.fixture
@@ -114,6 +116,24 @@ def test_what_is_gone_is_counted(published: tuple[Artifact, list[Entry]], tmp_pa
     assert "| leak | 3 | It leaks. |" in card
     assert "| rows with the source's own negatives | 4 |" in card
     assert "3 rows are left out for it" in card
+
+
+def test_manifest_says_whose_rows_are_no_negatives_of_each_other(tmp_path: Path) -> None:
+    """Training would drive texts of one label apart where it is not told."""
+    store = Store(tmp_path / "store")
+    entries = [
+        entry(store, "plain", 1),
+        entry(store, "own", 1, label_like=True),
+        entry(store, "labels", 1, kind="classification"),
+        entry(store, "stories", 1, kind="generation"),
+        entry(store, "told", 1, kind="generation", label_like=True),
+    ]
+    publication = Publication(entries, BUILD, {}, {})
+    write_folder(tmp_path, publication, LEAKS.empty_table(), ())
+    manifest = json.loads((tmp_path / FOLDER / "manifest.json").read_text())["datasets"]
+    assert {name: dataset["in_batch_negatives"] for name, dataset in manifest.items()} == {
+        "plain": True, "own": False, "labels": False, "stories": True, "told": False,
+    }  # fmt: skip
 
 
 def test_a_folder_that_is_just_that_is_left_alone(

@@ -119,6 +119,7 @@ FIRST_CHANGED: dict[str, tuple[Any, str]] = {
     "reader": (JsonlList(layout="jsonl_list", query=1, pos=0), "pairs"),
     "rows": (7, "pairs"),
     "symmetric": (True, "pairs"),
+    "label_like": (True, "none"),  # of what is made of the dataset; of publishing it is
     "upstream_rows": (8, "none"),
     "collection": ("extra", "none"),
     "count_source": ("assumed", "none"),

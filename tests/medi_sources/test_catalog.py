@@ -74,6 +74,14 @@ def test_record_is_read_from_its_file(tmp_path: Path) -> None:
     )
 
 
+def test_label_like_is_told_only_of_records_that_are(tmp_path: Path) -> None:
+    """A dump with a new field in it would change the key of every build there is."""
+    plain = load_catalog(written(tmp_path, RECORD))["logbook"]
+    assert not plain.label_like and "label_like" not in plain.model_dump(mode="json")
+    told = load_catalog(written(tmp_path, RECORD + "  label_like: true\n"))["logbook"]
+    assert told.model_dump(mode="json") == plain.model_dump(mode="json") | {"label_like": True}
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -84,6 +92,7 @@ def test_record_is_read_from_its_file(tmp_path: Path) -> None:
         (RECORD.replace("name: logbook", "name: a/b"), "record a/b: field name"),
         (RECORD.replace("jsonl_list}", "jsonl_list, qury: 0}"), "field reader.*qury"),
         (RECORD + "  window: 100\n", "window: goes with upstream_rows"),
+        (RECORD + "  label_like: perhaps\n", "record logbook: field label_like: .*boolean"),
         (RECORD + "  rowz: 3\n", "record logbook: field rowz: no such field"),
         (RECORD.replace("log.jsonl.gz", "../log.jsonl.gz"), "leaves its repository"),
         (RECORD.replace("name: logbook", "title: logbook"), "record 1: field title: no such field"),

@@ -1,4 +1,7 @@
-"""One picture of the scores before and after: a line per task from the one to the other."""
+"""The report's pictures: scores before and after, and how the training went.
+
+Equal arguments give equal bytes: no date, fixed ids.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,15 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.figure import Figure
 
+from evaluation.curve import CurvePoint, smoothed
 from evaluation.scores import ScoreRow, difference, in_order
 
 _BEFORE, _AFTER, _WORSE = "#8a94a6", "#1f6fb2", "#b5472f"
+_GRID = "#e3e6eb"
 
 
 def plot_scores(rows: Sequence[ScoreRow], format: str = "svg") -> bytes:
-    """A dumbbell plot, `svg` or `png`. Equal rows give equal bytes: no date, fixed ids."""
+    """A dumbbell plot, `svg` or `png`: a line per task from the one score to the other."""
     ordered = [r for r in in_order(rows) if r.before is not None or r.after is not None]
     figure = Figure(figsize=(8.0, 1.1 + 0.34 * len(ordered)), layout="constrained")
     axes = figure.add_subplot()
@@ -24,7 +29,7 @@ def plot_scores(rows: Sequence[ScoreRow], format: str = "svg") -> bytes:
     axes.set_ylim(-0.6, len(ordered) - 0.4)
     axes.set_xlabel("main score, times 100")
     axes.margins(x=0.12)
-    axes.grid(axis="x", color="#e3e6eb")
+    axes.grid(axis="x", color=_GRID)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
@@ -32,11 +37,7 @@ def plot_scores(rows: Sequence[ScoreRow], format: str = "svg") -> bytes:
     axes.plot([], [], "o", color=_AFTER, label="after")
     axes.plot([], [], "o", color=_WORSE, label="after, lower than before")
     figure.legend(loc="outside upper right", ncols=3, frameon=False)
-    picture = io.BytesIO()
-    metadata = {"Date": None, "Creator": None} if format == "svg" else {"Software": None}
-    with matplotlib.rc_context({"svg.hashsalt": "medi"}):
-        figure.savefig(picture, format=format, dpi=120, metadata=metadata)
-    return picture.getvalue()
+    return _bytes(figure, format)
 
 
 def _draw(axes: matplotlib.axes.Axes, height: int, row: ScoreRow) -> None:
@@ -56,3 +57,42 @@ def _draw(axes: matplotlib.axes.Axes, height: int, row: ScoreRow) -> None:
         axes.annotate(
             text, (rightmost, height), (9, 0), textcoords="offset points", va="center", fontsize=9
         )
+
+
+def plot_curve(points: Sequence[CurvePoint], format: str = "svg") -> bytes:
+    """Loss, held-out scores where there are any, and learning rate, by step; `svg` or `png`."""
+    scored = [(point.step, point.held_out) for point in points if point.held_out is not None]
+    heights = [2.2, 1.5, 1.0] if scored else [2.2, 1.0]
+    figure = Figure(figsize=(8.0, 0.5 + sum(heights)), layout="constrained")
+    panels = figure.subplots(len(heights), sharex=True, height_ratios=heights)
+    steps, losses = [point.step for point in points], [point.loss for point in points]
+    panels[0].plot(steps, losses, color=_BEFORE, linewidth=0.7, alpha=0.6, label="one batch")
+    panels[0].plot(steps, smoothed(losses), color=_AFTER, linewidth=1.8, label="running mean")
+    panels[0].set_ylabel("loss")
+    if scored:
+        at = [step for step, _ in scored]
+        ndcg, accuracy = ([getattr(s, n) for _, s in scored] for n in ("ndcg_at_10", "accuracy"))
+        panels[1].plot(at, ndcg, "o-", color=_AFTER, markersize=4, label="nDCG@10")
+        panels[1].plot(at, accuracy, "o--", color=_BEFORE, markersize=4, label="in-batch accuracy")
+        panels[1].set_ylim(0, 1.02)
+        panels[1].set_ylabel("held-out")
+    panels[-1].plot(steps, [point.lr for point in points], color=_AFTER, linewidth=1.8)
+    panels[-1].set_ylim(bottom=0)
+    panels[-1].set_ylabel("learning rate")
+    panels[-1].set_xlabel("step")
+    for axes in panels:
+        axes.grid(color=_GRID)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[:-1]:
+        axes.legend(frameon=False, ncols=2, fontsize=9)
+    figure.align_ylabels()
+    return _bytes(figure, format)
+
+
+def _bytes(figure: Figure, format: str) -> bytes:
+    picture = io.BytesIO()
+    metadata = {"Date": None, "Creator": None} if format == "svg" else {"Software": None}
+    with matplotlib.rc_context({"svg.hashsalt": "medi"}):
+        figure.savefig(picture, format=format, dpi=120, metadata=metadata)
+    return picture.getvalue()

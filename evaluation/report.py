@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from artifacts.errors import InputError
 from artifacts.models import ModelRef
+from evaluation.curve import read_curve
 from evaluation.model import result_name, takes_instructions
-from evaluation.plot import plot_scores
+from evaluation.plot import plot_curve, plot_scores
 from evaluation.records import EvaluationOptions
 from evaluation.scores import (
     Average,
@@ -73,14 +75,18 @@ def write_report(
     keys = {m.side: {"name": m.name, "key": m.key} for m in models}
     (out / "scores.json").write_text(scores_json(rows, keys), encoding="utf-8")
     page = out / "report.html"
-    page.write_text(_page(in_order(rows), models, options, command), encoding="utf-8")
+    training = _training(after.folder)
+    page.write_text(_page(in_order(rows), models, options, command, training), encoding="utf-8")
     return page
 
 
 def _page(
-    rows: Sequence[ScoreRow], models: Sequence[Reported], options: EvaluationOptions, command: str
+    rows: Sequence[ScoreRow],
+    models: Sequence[Reported],
+    options: EvaluationOptions,
+    command: str,
+    training: str,
 ) -> str:
-    picture = base64.b64encode(plot_scores(rows)).decode()
     categories, average = averages(rows)
     return "\n".join(
         [
@@ -90,7 +96,7 @@ def _page(
             f"<style>{_STYLE}</style>\n</head>\n<body>",
             f"<h1>Evaluation of {escape(models[-1].name)}</h1>",
             f'<p class="quiet">{_summary(rows, average, options)}</p>',
-            f'<img alt="Scores by task, before and after" src="{_SVG}{picture}">',
+            _image("Scores by task, before and after", plot_scores(rows)),
             "<h2>Scores</h2>",
             _task_table(rows),
             "<h2>By category</h2>",
@@ -98,6 +104,7 @@ def _page(
             _notes(rows),
             "<h2>Models</h2>",
             _model_table(models),
+            training,
             "<h2>To get these scores again</h2>",
             f"<pre>{escape(command)}</pre>",
             "<p>Each task's full result is in <code>results/</code>, in mteb's layout: "
@@ -105,6 +112,30 @@ def _page(
             "</body>\n</html>\n",
         ]
     )
+
+
+def _training(model: Path) -> str:
+    """How the model was trained, where its folder tells. A broken curve spoils no report."""
+    try:
+        points = read_curve(model)
+    except InputError as error:
+        text = f"The model's training curve cannot be shown: {error}"
+        return f'<h2>Training</h2>\n<p class="quiet">{escape(text)}</p>'
+    if len(points) < 2:
+        return ""
+    return "\n".join(
+        [
+            "<h2>Training</h2>",
+            _image("Loss, held-out scores and learning rate by step", plot_curve(points)),
+            '<p class="quiet">A batch is of one dataset, so its loss leaps from step to step. '
+            "Held-out scores, where shown, are means over the training datasets on rows that were "
+            "not trained on.</p>",
+        ]
+    )
+
+
+def _image(alt: str, svg: bytes) -> str:
+    return f'<img alt="{alt}" src="{_SVG}{base64.b64encode(svg).decode()}">'
 
 
 def _summary(rows: Sequence[ScoreRow], average: Average, options: EvaluationOptions) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from artifacts.models import ModelRef
-from evaluation.plot import plot_scores
+from evaluation.curve import read_curve, smoothed
+from evaluation.plot import plot_curve, plot_scores
 from evaluation.records import EvalTask, EvaluationOptions
 from evaluation.report import write_report
 from evaluation.scores import ScoreRow, averages, scores_table
@@ -100,3 +103,74 @@ def test_the_same_scores_give_the_same_bytes(
         pages.append(write_report(tmp_path / name, rows, *models, EvaluationOptions(), "x"))
     assert pages[0].read_bytes() == pages[1].read_bytes()
     assert plot_scores(rows, "png") == plot_scores(rows, "png")
+
+
+def curve(folder: Path, points: list[dict[str, Any]]) -> None:
+    lines = "".join(json.dumps(point) + "\n" for point in points)
+    (folder / "curve.jsonl").write_text(lines, encoding="utf-8")
+
+
+def point(step: int, held_out: float | None = None) -> dict[str, Any]:
+    """A line as training.curve writes it."""
+    line = {"step": step, "dataset": "alpha", "loss": 4 / step, "lr": 1e-5 * step, "grad_norm": 1.0}
+    scores = {"accuracy": 0.5, "ndcg_at_10": held_out}
+    return line | ({} if held_out is None else {"held_out": scores})
+
+
+@pytest.fixture
+def report(
+    tmp_path: Path, rows: list[ScoreRow], models: tuple[ModelRef, ModelRef]
+) -> Callable[[], str]:
+    def write() -> str:
+        page = write_report(tmp_path, rows, *models, EvaluationOptions(), "x")
+        return page.read_text(encoding="utf-8")
+
+    return write
+
+
+def test_a_model_that_was_trained_here_shows_how(
+    report: Callable[[], str], models: tuple[ModelRef, ModelRef]
+) -> None:
+    curve(models[0].folder, [point(1), point(2)])  # the model before: not the one evaluated
+    assert "<h2>Training</h2>" not in report()
+    curve(models[1].folder, [point(step, 0.3 if step == 4 else None) for step in range(1, 9)])
+    text = report()
+    assert text.index("<h2>Models</h2>") < text.index("<h2>Training</h2>") < text.index("<pre>")
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", text)
+    pictures = [base64.b64decode(found) for found in re.findall(r"base64,([^\"]+)", text)]
+    assert pictures[1] == plot_curve(read_curve(models[1].folder))
+    assert b"held-out" in pictures[1] and b"learning rate" in pictures[1]
+
+
+def test_the_curve_shows_held_out_scores_only_where_there_are_some(tmp_path: Path) -> None:
+    curve(tmp_path, [point(step) for step in range(1, 9)])
+    plain = plot_curve(read_curve(tmp_path))
+    assert b"held-out" not in plain and b"running mean" in plain
+    assert plain == plot_curve(read_curve(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "line", ["{not json", "{}", '{"step": 3, "loss": NaN, "lr": 1}', '"text"', "\xff"]
+)
+def test_a_broken_curve_is_named_and_the_report_is_written(
+    line: str, report: Callable[[], str], models: tuple[ModelRef, ModelRef]
+) -> None:
+    curve(models[1].folder, [point(1)])
+    with (models[1].folder / "curve.jsonl").open("a", encoding="latin-1") as file:
+        file.write(line + "\n")
+    text = report()
+    assert "training curve cannot be shown: curve.jsonl, line 2" in text and "80.00" in text
+
+
+def test_a_training_of_one_step_has_no_curve(
+    report: Callable[[], str], models: tuple[ModelRef, ModelRef]
+) -> None:
+    curve(models[1].folder, [point(1)])
+    assert "<h2>Training</h2>" not in report()
+
+
+def test_the_running_mean_is_over_a_twentieth_on_either_side() -> None:
+    assert smoothed([2.0] * 45) == [2.0] * 45
+    mean = smoothed([0.0] * 50 + [1.0] * 50)
+    assert mean[44] == 0 and mean[55] == 1 and mean[49] == pytest.approx(5 / 11)
+    assert smoothed([3.0, 1.0]) == [3.0, 1.0] and smoothed([]) == []

@@ -1,10 +1,11 @@
 """Instruction and text to token ids, with the instruction's tokens known.
 
 Equal to what `SentenceTransformer.encode(text, prompt=instruction)` does with
-`Pooling(include_prompt=False)`: the instruction's length is counted by tokenising it alone and
-taking off the closing special token. So [CLS] in front counts as instruction and is left out of
-the mean, the closing </s> or [SEP] is in it. It is exact for instructions that end in ": ", which
-tokenise alone as they do in front of a text.
+`Pooling(include_prompt=False)`: instruction and text are tokenised as one string, and the
+instruction's length is counted by tokenising it alone and taking off the closing special token.
+So [CLS] in front counts as instruction and is left out of the mean, the closing </s> or [SEP] is
+in it. The count is the instruction's own tokens where it ends in ": ", which tokenises alone as
+it does in front of a text.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 
@@ -42,40 +45,51 @@ class Tokeniser:
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
         self.max_length = max_length
+        self.pad = int(tokenizer.pad_token_id or 0)
+        self.vocabulary = len(tokenizer)  # ids are below it
         self._tokenizer = tokenizer
         self._special = frozenset(tokenizer.all_special_ids)
-        self._pad = int(tokenizer.pad_token_id or 0)
-        self._instruction_length = lru_cache(maxsize=None)(self._count)
+        self.instruction = lru_cache(maxsize=None)(self._instruction)
 
     def tokens(self, instructions: Sequence[str], texts: Sequence[str]) -> list[Tokens]:
         """One Tokens a text; `instructions[i]` belongs to `texts[i]`."""
         joined = [a + b for a, b in zip(instructions, texts, strict=True)]
         return [
-            Tokens(tuple(ids), self._instruction_length(instruction))
+            Tokens(tuple(ids), len(self.instruction(instruction)))
             for ids, instruction in zip(self._ids(joined), instructions, strict=True)
         ]
 
     def collate(self, texts: Sequence[Tokens]) -> TokenBatch:
-        shape = (len(texts), max(len(text.ids) for text in texts))
-        ids_BL = torch.full(shape, self._pad, dtype=torch.long)
-        attention_BL = torch.zeros(shape, dtype=torch.long)
-        pool_BL = torch.zeros(shape, dtype=torch.long)
-        for row, text in enumerate(texts):
-            length = len(text.ids)
-            ids_BL[row, :length] = torch.tensor(text.ids)
-            attention_BL[row, :length] = 1
-            pool_BL[row, text.instruction_length : length] = 1
-        return TokenBatch(ids_BL, attention_BL, pool_BL)
+        return pad_right(
+            [text.ids for text in texts], [text.instruction_length for text in texts], self.pad
+        )
 
     def batch(self, instructions: Sequence[str], texts: Sequence[str]) -> TokenBatch:
         return self.collate(self.tokens(instructions, texts))
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
+        if not texts:
+            return []
         cut = self._tokenizer(texts, truncation=True, max_length=self.max_length)
         return list(cut["input_ids"])
 
-    def _count(self, instruction: str) -> int:
+    def _instruction(self, instruction: str) -> tuple[int, ...]:
+        """Ids of the instruction alone, without the closing special token."""
         if not instruction:
-            return 0
+            return ()
         (ids,) = self._ids([instruction])
-        return len(ids) - (ids[-1] in self._special)
+        return tuple(ids[: len(ids) - (ids[-1] in self._special)])
+
+
+def pad_right(ids: Sequence[ArrayLike], masked: ArrayLike, pad: int) -> TokenBatch:
+    """B texts' ids as a batch; the first `masked[i]` tokens of text i are no part of its mean."""
+    rows = [np.asarray(text, dtype=np.int64) for text in ids]
+    lengths_B1 = np.array([len(row) for row in rows], dtype=np.int64)[:, None]
+    columns_L = np.arange(lengths_B1.max(initial=0))
+    ids_BL = np.full((len(rows), len(columns_L)), pad, dtype=np.int64)
+    for i, row in enumerate(rows):
+        ids_BL[i, : len(row)] = row
+    attention_BL = columns_L < lengths_B1
+    pool_BL = attention_BL & (columns_L >= np.asarray(masked, dtype=np.int64)[:, None])
+    tensors = (ids_BL, attention_BL.astype(np.int64), pool_BL.astype(np.int64))
+    return TokenBatch(*map(torch.from_numpy, tensors))

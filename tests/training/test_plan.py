@@ -2,88 +2,163 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.plan import PlannedBatch, plan_batches
-
-SIZES = st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(0, 40), min_size=1)
-ONE_EPOCH = 500  # more steps than any epoch here has
-
-
-def epochs_of(
-    sizes: dict[str, int], plan: list[PlannedBatch], world_size: int
-) -> list[list[PlannedBatch]]:
-    """Cuts a plan where every dataset has had all its rows (and the few that repeat)."""
-    whole = sum(-(-size // world_size) * world_size for size in sizes.values())
-    epochs: list[list[PlannedBatch]] = [[]]
-    for batch in plan:
-        if sum(len(b.rows) for b in epochs[-1]) == whole:
-            epochs.append([])
-        epochs[-1].append(batch)
-    return epochs
+from artifacts.errors import InputError
+from artifacts.keys import Spec
+from tests.plan_tables import Table, options_of, tables_of
+from training.chunks import chunks, computed_tokens
+from training.options import TrainingOptions
+from training.plan import Plan, PlannedBatch, plan_spec, write_plan
+from training.token_store import TokenTable
 
 
-@settings(max_examples=60, deadline=None)
-@given(SIZES, st.integers(1, 8), st.integers(1, 4), st.integers(0, 99))
-def test_an_epoch_holds_every_row(
-    sizes: dict[str, int], batch_rows: int, world_size: int, seed: int
-) -> None:
-    if not any(sizes.values()):
-        return
-    plan = plan_batches(sizes, batch_rows, world_size, ONE_EPOCH, seed)
-    assert len(plan) == ONE_EPOCH
-    for epoch in epochs_of(sizes, plan, world_size)[:-1]:
-        seen: dict[str, Counter[int]] = defaultdict(Counter)
-        for batch in epoch:
-            seen[batch.dataset].update(batch.rows.tolist())
-        assert set(seen) == {name for name, size in sizes.items() if size}
-        for name, counts in seen.items():
-            assert set(counts) == set(range(sizes[name]))
-            assert counts.total() - sizes[name] == -sizes[name] % world_size
+def plan_of(tables: dict[str, TokenTable], options: TrainingOptions, world_size: int = 1) -> Plan:
+    with tempfile.TemporaryDirectory() as folder:
+        write_plan(tables, options, world_size, Path(folder))
+        return Plan(Path(folder))
+
+
+def batches_of(plan: Plan) -> list[PlannedBatch]:
+    return [plan.batch(step) for step in range(1, plan.steps + 1)]
 
 
 @settings(max_examples=60, deadline=None)
-@given(SIZES, st.integers(1, 8), st.integers(1, 4), st.integers(0, 99))
-def test_every_device_gets_as_many_different_rows(
-    sizes: dict[str, int], batch_rows: int, world_size: int, seed: int
-) -> None:
-    if not any(sizes.values()):
-        return
-    for batch in plan_batches(sizes, batch_rows, world_size, 50, seed):
-        shares = [batch.rows[rank::world_size].tolist() for rank in range(world_size)]
-        assert {len(share) for share in shares} == {len(batch.rows) // world_size}
-        assert all(1 <= len(share) <= batch_rows for share in shares)
-        assert all(len(set(share)) == len(share) for share in shares)
+@given(st.integers(1, 40), st.integers(1, 7), st.integers(0, 99))
+def test_the_devices_shares_make_up_the_batch(size: int, world_size: int, seed: int) -> None:
+    rows = np.random.default_rng(seed).permutation(100)[:size]
+    shares = [PlannedBatch("a", rows).share(rank, world_size) for rank in range(world_size)]
+    assert sorted(np.concatenate(shares).tolist()) == sorted(rows.tolist())
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_batches_of_a_dataset_are_equally_large() -> None:
-    """600 rows at 512 a step: two of 300, not one of 512 and a weak one of 88."""
-    plan = plan_batches({"task": 600}, 64, 8, 2, seed=0)
-    assert [len(batch.rows) for batch in plan] == [296, 304]
+def test_the_devices_have_about_equally_many_tokens() -> None:
+    """The slowest device sets the pace of all."""
+    falling = PlannedBatch("a", np.arange(8, 0, -1))
+    assert [falling.share(rank, 2).sum() for rank in range(2)] == [18, 18]
+    tables = tables_of({"a": 333}, spread=400)
+    plan = plan_of(tables, options_of(batch_rows=8, steps=30), world_size=4)
+    for batch in batches_of(plan):
+        tokens = tables["a"].lengths_RS[batch.rows].sum(axis=1)
+        shares = [
+            tables["a"].lengths_RS[batch.share(rank, 4)].sum(axis=1).sum() for rank in range(4)
+        ]
+        assert max(shares) - min(shares) <= tokens.max()
+    assert len(batch.rows) > 28
 
 
-def test_another_order_each_epoch_and_the_same_plan_again() -> None:
-    first, second = (plan_batches({"a": 64, "b": 32}, 8, 1, 24, seed=3) for _ in range(2))
-    for one, other in zip(first, second, strict=True):
-        assert one.dataset == other.dataset
-        np.testing.assert_array_equal(one.rows, other.rows)
-    epochs = [[(b.dataset, *b.rows.tolist()) for b in part] for part in (first[:12], first[12:])]
-    assert epochs[0] != epochs[1]
-    assert set(epochs[0]) != set(epochs[1])
+def test_another_world_size_covers_the_same_rows() -> None:
+    tables = tables_of({"a": 50, "b": 7})
+    plans = [plan_of(tables, options_of(steps=s, held_out=0.2), w) for s, w in ((12, 1), (5, 3))]
+    seen = [
+        {(batch.dataset, int(row)) for batch in batches_of(plan) for row in batch.rows}
+        for plan in plans
+    ]
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 40 + 6
+    for name in tables:
+        assert plans[0].held_out[name].tolist() == plans[1].held_out[name].tolist()
 
 
-def test_a_new_dataset_leaves_the_others_batches_as_they_were() -> None:
-    before = plan_batches({"a": 30}, 8, 1, 4, seed=1)
-    after = plan_batches({"a": 30, "b": 9}, 8, 1, 6, seed=1)
-    rows = {tuple(batch.rows.tolist()) for batch in before}
-    assert rows == {tuple(b.rows.tolist()) for b in after if b.dataset == "a"}
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(0, 12), min_size=1, max_size=40),
+    st.floats(0, 0.99),
+    st.integers(0, 99),
+)
+def test_held_out_queries_are_never_trained_on(queries: list[int], share: float, seed: int) -> None:
+    """A row with the query of a held-out one would give its answer away."""
+    table = Table("a", np.full((len(queries), 3), 5), np.array(queries))
+    plan = plan_of({"a": table}, options_of(held_out=share, seed=seed, steps=30))
+    held_out = set(plan.held_out["a"].tolist())
+    trained = {int(row) for batch in batches_of(plan) for row in batch.rows}
+    assert trained | held_out == set(range(len(queries)))
+    assert not {queries[row] for row in held_out} & {queries[row] for row in trained}
+    assert trained and len(held_out) <= share * len(queries)
 
 
-def test_no_rows_at_all_is_refused() -> None:
-    with pytest.raises(ValueError, match="no dataset has rows"):
-        plan_batches({"a": 0}, 8, 1, 6, seed=1)
+def test_the_held_out_share_is_drawn_by_the_seed() -> None:
+    tables = tables_of({"a": 100, "b": 100})
+    plans = [plan_of(tables, options_of(held_out=0.1, seed=seed)) for seed in (0, 1)]
+    assert [len(plans[0].held_out[name]) for name in "ab"] == [10, 10]
+    assert plans[0].held_out["a"].tolist() != plans[1].held_out["a"].tolist()
+    assert plans[0].held_out["a"].tolist() != plans[0].held_out["b"].tolist()
+
+
+def test_the_counts_are_those_of_the_steps(tmp_path: Path) -> None:
+    tables = tables_of({"a": 33, "b": 8, "none": 0})
+    options = options_of(steps=20, held_out=0.1, chunk_tokens=100)
+    counts = write_plan(tables, options, 2, tmp_path)
+    plan = Plan(tmp_path)
+    batches = batches_of(plan)
+    lengths = [
+        tables[b.dataset].lengths_RS[b.share(r, 2)].reshape(-1) for b in batches for r in (0, 1)
+    ]
+    tokens = sum(int(n.sum()) for n in lengths)
+    computed = sum(computed_tokens(n, chunks(n, 100)) for n in lengths)
+    assert plan.datasets == ["a", "b", "none"]
+    assert counts == {
+        "steps": 20,
+        "rows": sum(len(batch.rows) for batch in batches),
+        "epochs": 4.0,  # of 4 + 1 batches
+        "tokens": tokens,
+        "computed_tokens": computed,
+        "padding_efficiency": round(tokens / computed, 4),
+        "held_out": 3,
+    }
+
+
+def test_the_same_plan_has_the_same_bytes(tmp_path: Path) -> None:
+    """Else two machines would disagree on one key."""
+    files = []
+    for name, seed in (("one", 3), ("two", 3), ("other", 4)):
+        (tmp_path / name).mkdir()
+        options = options_of(seed=seed, held_out=0.1)
+        write_plan(tables_of({"a": 50, "b": 20}), options, 2, tmp_path / name)
+        files.append({p.name: p.read_bytes() for p in sorted((tmp_path / name).iterdir())})
+    assert files[0] == files[1]
+    assert files[0]["rows.npy"] != files[2]["rows.npy"]
+
+
+def test_a_batch_larger_than_the_dataset_is_one_smaller_batch() -> None:
+    plan = plan_of(tables_of({"a": 5}), options_of(batch_rows=64, steps=2), world_size=8)
+    assert [len(batch.rows) for batch in batches_of(plan)] == [5, 5]
+    assert [len(plan.batch(1).share(rank, 8)) for rank in range(8)] == [1] * 5 + [0] * 3
+
+
+def test_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no rows in any of the 1 datasets"):
+        write_plan(tables_of({"a": 0}), options_of(), 1, tmp_path)
+
+
+def test_a_step_outside_the_plan_is_refused() -> None:
+    plan = plan_of(tables_of({"a": 5}), options_of(steps=2))
+    assert plan.batch(2).dataset == "a"
+    for step in (0, 3):
+        with pytest.raises(IndexError, match=f"step {step}: the plan has steps 1 to 2"):
+            plan.batch(step)
+
+
+def test_a_plan_is_made_again_where_it_would_differ() -> None:
+    tokens = {name: Spec("tokens", name, 1, {}) for name in "ab"}
+    key = plan_spec(tokens, options_of(), 2).key
+    assert plan_spec(tokens, options_of(learning_rate=1.0, loss="gte"), 2).key == key
+    others = [
+        plan_spec(tokens, options_of(), 1),
+        plan_spec({"a": tokens["a"]}, options_of(), 2),
+        plan_spec({**tokens, "b": Spec("tokens", "b", 2, {})}, options_of(), 2),
+        *(
+            plan_spec(tokens, options_of(**{name: value}), 2)
+            for name, value in {
+                "steps": 51, "batch_rows": 5, "batch_tokens": 999, "sampling_temperature": 2,
+                "bucket_batches": 9, "held_out": 0.1, "seed": 1, "chunk_tokens": 99,
+            }.items()
+        ),
+    ]  # fmt: skip
+    assert len({key, *(spec.key for spec in others)}) == 1 + len(others)

@@ -105,16 +105,29 @@ def build(
 def train(
     context: typer.Context,
     medi: Annotated[str, typer.Option(help="a folder that build --publish made")],
-    out: Annotated[str, typer.Option(help="folder for the model")],
+    out: Annotated[str | None, typer.Option(help="folder for the model")] = None,
     profile: ProfileOption = "sample",
     encoder: Annotated[str | None, typer.Option(help="starting encoder: folder or name")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="tell, train nothing")] = False,
+    tflops: Annotated[
+        list[float] | None, typer.Option(help="with --dry-run: TFLOP/s a device does")
+    ] = None,
     mirror: MirrorOption = None,
     store: StoreOption = STORE,
 ) -> None:
-    """Train an embedder with DeepSpeed; OUT becomes a sentence-transformers folder."""
+    """Train an embedder with DeepSpeed; OUT becomes a sentence-transformers folder.
+
+    --dry-run prints steps, tokens, memory and hours, and leaves OUT alone.
+    """
+    fields = overrides(context.args)
+    if dry_run:
+        from flows.dry_run import run_dry
+
+        raise typer.Exit(run_dry(medi, profile, encoder, mirror, store, fields, tflops))
+    if out is None:
+        raise InputError("--out is missing: give a folder for the model, or --dry-run")
     from flows.run import run_train
 
-    fields = overrides(context.args)
     raise typer.Exit(run_train(medi, out, profile, encoder, mirror, store, fields))
 
 

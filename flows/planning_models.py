@@ -1,4 +1,4 @@
-"""What a training or an evaluation would do. Imports no Prefect."""
+"""What a training or an evaluation would do. Imports neither Prefect nor torch."""
 
 from __future__ import annotations
 
@@ -20,55 +20,58 @@ from evaluation.run import VERSION as EVALUATE_VERSION
 from flows.planning_steps import fetch_spec
 from flows.profiles import get_profile, override
 from medi_sources.available import require_available
-from tasks.config import EvaluateConfig, Profile, TrainConfig
+from tasks.config import EvaluateConfig, Profile
 from tasks.sample import mirror_of
-from tasks.steps import Score
+from tasks.steps import Score, Training
+from training.data import datasets_of
+from training.monitor import require_monitor
+from training.nodes import devices_of
+from training.options import RUN_ONLY, TrainingOptions
+from training.plan import plan_spec
+from training.token_store import tokens_spec
 
-TRAIN_VERSION = 1
-
-
-@dataclass(frozen=True)
-class TrainPlan:
-    """One model to train from a MEDI folder, and where it goes."""
-
-    store: Store
-    medi: Path
-    out: Path
-    encoder: ModelRef
-    config: TrainConfig
-    model: Spec
-
-    @property
-    def problem(self) -> str | None:
-        """Why the model must be trained; None when it is in the store."""
-        return self.store.problem(self.model)
+TRAIN_VERSION = 2
 
 
 def plan_train(
     medi: str,
-    out: str,
+    out: str | None,
     profile: str,
     encoder: str | None,
     mirror: str | None,
     store: str,
     fields: Mapping[str, Any],
-) -> TrainPlan:
-    """Raises InputError for folders that are none, models that are none, unknown fields."""
+) -> Training:
+    """`out` is where the model shall go; None: nowhere, a dry run.
+
+    Raises InputError for folders that are none, models that are none, unknown fields, more devices
+    than there are, a monitor that is not installed.
+    """
     chosen = get_profile(profile)
     config = override(chosen.train, fields)
-    source, target = Path(medi).absolute(), Path(out).absolute()
+    source = Path(medi).absolute()
     require_medi(source)
-    _require_model_target(target)
+    if out is not None:
+        _require_model_target(Path(out).absolute())
+    require_monitor(config.options.monitor)
     kept = Store.open(store)
     start = resolve_model(encoder or config.encoder, mirror_of(chosen.build, kept, mirror))
-    model = Spec(
-        "train",
-        "model",
-        TRAIN_VERSION,
-        {"options": config.options.model_dump(mode="json"), "encoder": start.name},
-        {"medi": sha256_file(source / MANIFEST), "encoder": start.key},
-    )
-    return TrainPlan(kept, source, target, start, config, model)
+    return _training(kept, source, start, config.options)
+
+
+def _training(store: Store, medi: Path, encoder: ModelRef, options: TrainingOptions) -> Training:
+    world_size = devices_of(options).world_size
+    tokens = {name: tokens_spec(medi, name, encoder.key, options) for name in datasets_of(medi)}
+    plan = plan_spec(tokens, options, world_size)
+    params = {
+        "options": options.model_dump(mode="json", exclude=set(RUN_ONLY)),
+        "encoder": encoder.name,
+        "world_size": world_size,
+    }
+    # The card tells of the MEDI folder, also of what hangs on no row.
+    inputs = {"plan": plan.key, "medi": sha256_file(medi / MANIFEST), "encoder": encoder.key}
+    model = Spec("train", "model", TRAIN_VERSION, params, inputs)
+    return Training(store, medi, encoder, options, world_size, tokens, plan, model)
 
 
 @dataclass(frozen=True)

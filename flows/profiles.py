@@ -71,7 +71,14 @@ def sample() -> Profile:
         train=TrainConfig(
             encoder="medi/sample-encoder",
             options=TrainingOptions(
-                steps=200, batch_rows=32, learning_rate=1e-3, temperature=0.05, max_length=128
+                steps=200,
+                batch_rows=32,
+                max_length=128,
+                held_out=0.05,
+                temperature=0.05,
+                learning_rate=1e-3,
+                evaluate_every=50,
+                checkpoint_every=50,
             ),
         ),
         evaluate=EvaluateConfig(tasks=_SAMPLE_TASKS),
@@ -90,7 +97,10 @@ def real_small() -> Profile:
             mining=MiningOptions(negatives=4),
         ),
         train=TrainConfig(
-            encoder=MINILM, options=TrainingOptions(steps=50, batch_rows=16, max_length=256)
+            encoder=MINILM,
+            options=TrainingOptions(
+                steps=50, batch_rows=16, max_length=256, held_out=0.02, checkpoint_every=25
+            ),
         ),
         evaluate=EvaluateConfig(tasks=_REAL_TASKS),
     )
@@ -129,7 +139,7 @@ def single_gpu() -> Profile:
     return Profile(
         name="single-gpu",
         build=override(base.build, fields),
-        train=override(base.train, {"encoder": gtr}),
+        train=override(base.train, {"encoder": gtr, "held_out": 0.002, "evaluate_every": 1000}),
         evaluate=base.evaluate,
     )
 

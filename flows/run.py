@@ -70,9 +70,9 @@ def run_train(
     fields: Mapping[str, Any],
 ) -> int:
     """Exit status. A model that is in the store already is copied to `out`."""
-    plan = plan_train(medi, out, profile, encoder, mirror, store, fields)
+    training = plan_train(medi, out, profile, encoder, mirror, store, fields)
     status = 0
-    if plan.problem:
+    if training.problem:
 
         def train() -> Any:
             from flows.train_instructor import train_instructor
@@ -90,7 +90,8 @@ def run_train(
 
         status = _on_server(train)
     else:
-        deliver_folder(plan.store.get(plan.model).folder / "model", plan.out)
+        made = training.store.get(training.model).folder
+        deliver_folder(made / "model", Path(out).absolute())
     if status == 0:
         print(f"model: {out}")
     return status

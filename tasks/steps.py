@@ -16,6 +16,7 @@ from medi_sources.fetch import local_names
 from medi_sources.readers.superni import superni_definition
 from medi_sources.records import Source
 from tasks.config import BuildConfig
+from training.options import TrainingOptions
 
 STAGES = ("fetch", "pairs", "mine", "shards")
 
@@ -115,3 +116,27 @@ class Score:
     model: ModelRef
     data: Spec
     result: Spec
+
+
+@dataclass(frozen=True)
+class Training:
+    """One model to train from a MEDI folder: the artifacts on the way, and all they need."""
+
+    store: Store
+    medi: Path
+    encoder: ModelRef
+    options: TrainingOptions
+    world_size: int
+    tokens: Mapping[str, Spec]
+    plan: Spec
+    model: Spec
+
+    @property
+    def problem(self) -> str | None:
+        """Why the model must be trained; None when it is in the store."""
+        return self.store.problem(self.model)
+
+    @property
+    def stale_tokens(self) -> list[Spec]:
+        """The tokens to make before there can be a plan."""
+        return [spec for spec in self.tokens.values() if self.store.problem(spec)]

@@ -1,55 +1,76 @@
-"""Training as one Prefect task: the DeepSpeed launcher as a subprocess, its model an artifact."""
+"""Training as Prefect tasks: the tokens of each dataset, the plan, and the model itself, which
+the DeepSpeed launcher trains as a subprocess."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from prefect import task
+import httpx
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from artifacts.keys import Spec
 from artifacts.models import ModelRef
 from artifacts.store import Store
+from tasks import train_stages as stages
+from tasks import ui
 from tasks.build import report
-from tasks.stages import environment_of
-from tasks.ui import ProgressBar
-from training.launch import train as launch
-from training.options import TrainingJob, TrainingOptions
+from tasks.steps import Training
+from training.launch import TrainingFailed
+from training.options import TrainingOptions
 
 
-@task(name="train", tags=["train"], cache_policy=NO_CACHE)
-def train(
-    spec: Spec,
-    medi: Path,
-    encoder: ModelRef,
-    options: TrainingOptions,
-    store: Store,
-    on_record: Callable[[dict[str, Any]], None],
+def _may_go_through(task: Any, run: Any, state: State[Any]) -> bool:
+    """Retry a machine's failure; bad input and a loss that is no number stay what they are."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, TrainingFailed) and error.retry
+
+
+@task(name="tokens", task_run_name="tokens: {spec.dataset}", tags=["tokens"], cache_policy=NO_CACHE)
+def tokens(
+    spec: Spec, medi: Path, encoder: ModelRef, options: TrainingOptions, store: Store
 ) -> State[Any] | dict[str, Any]:
-    """The artifact's folder `model` is a sentence-transformers folder.
+    return report(stages.tokens(spec, medi, encoder, options, store))
 
-    The logs of a run are not part of it (they hold times): they lie in <store>/.runs/<key>.
-    """
-    bar = ProgressBar("train-progress", max(1, options.steps // options.log_every))
+
+@task(name="plan", tags=["plan"], cache_policy=NO_CACHE)
+def plan(training: Training) -> State[Any] | dict[str, Any]:
+    return report(stages.plan(training))
+
+
+@task(
+    name="train",
+    tags=["train"],
+    cache_policy=NO_CACHE,
+    retries=2,  # each goes on from the last good checkpoint
+    retry_delay_seconds=10,
+    retry_condition_fn=_may_go_through,
+)
+def train(
+    training: Training, on_record: Callable[[dict[str, Any]], None]
+) -> State[Any] | dict[str, Any]:
+    """`on_record` gets each record of the training's log; the UI gets progress, log and losses."""
+    bar = ui.ProgressBar("train-progress", training.options.steps)
+    log = get_run_logger()
+    records: list[dict[str, Any]] = []
 
     def on_progress(record: dict[str, Any]) -> None:
-        bar.advance()
+        records.append(record)
+        with suppress(httpx.HTTPError):  # a server that is away for a while ends no training
+            bar.at(record["step"])
+        log.info(line(record))
         on_record(record)
 
-    def make(folder: Path) -> Mapping[str, Any]:
-        job = TrainingJob(
-            medi=medi,
-            encoder=str(encoder.folder),
-            called=encoder.name,
-            out=folder / "model",
-            work=store.root / ".runs" / spec.key,
-            options=options,
-        )
-        result = launch(job, on_progress)
-        return {"steps": result.steps, "loss_last": result.loss_last}
+    try:
+        return report(stages.model(training, on_progress))
+    finally:
+        if records:
+            ui.show_training(records, f"{training.model.key}, from {training.encoder.name}")
 
-    made = store.build(spec, make, environment_of(options.device, options.precision))
-    return report(made)
+
+def line(record: dict[str, Any]) -> str:
+    return f"step {record['step']}: loss {record['loss']:.4f} ({record['dataset']})"

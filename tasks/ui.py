@@ -56,6 +56,16 @@ def show_build(rows: Sequence[Mapping[str, Any]], description: str) -> None:
     )
 
 
+def show_training(records: Sequence[Mapping[str, Any]], description: str) -> None:
+    """The numbers that a training logged, at up to 50 steps of it."""
+    table = []
+    for i in sorted({len(records) * n // 50 for n in range(50)} | {len(records) - 1}):
+        held_out = records[i].get("held_out") or {}
+        told = {**records[i], **{f"held-out {name}": value for name, value in held_out.items()}}
+        table.append({n: _number(v) for n, v in told.items() if isinstance(v, str | int | float)})
+    create_table_artifact(table=table, key="training-loss", description=description)
+
+
 def show_scores(rows: Sequence[Mapping[str, Any]]) -> None:
     create_table_artifact(
         table=[dict(row) for row in rows], key="evaluate-embedder", description="scores"
@@ -63,7 +73,7 @@ def show_scores(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 class ProgressBar:
-    """A progress artifact, advanced in whole steps."""
+    """A progress artifact of so many steps."""
 
     def __init__(self, key: str, total: int) -> None:
         self._total = max(1, total)
@@ -71,7 +81,10 @@ class ProgressBar:
         self._id: UUID = create_progress_artifact(progress=0.0, key=key)  # type: ignore[assignment]
 
     def advance(self) -> None:
-        self._done += 1
+        self.at(self._done + 1)
+
+    def at(self, done: int) -> None:
+        self._done = done
         update_progress_artifact(self._id, progress=100.0 * self._done / self._total)
 
 
@@ -81,3 +94,7 @@ def _cut(text: str) -> str:
 
 def _line(spread: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in spread.items())
+
+
+def _number(value: str | int | float) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -14,6 +14,7 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from transformers.utils.logging import disable_progress_bar
 
 from artifacts.errors import InputError
 from training.tokens import Tokeniser
@@ -48,19 +49,21 @@ def load_parts(reference: str, max_length: int) -> SentenceTransformer:
 
     Its pooling leaves the instruction out, its output is L2-normalised, and it cuts texts at
     `max_length` tokens or at what its positions allow, if that is less. A plain transformers
-    model gets mean pooling. Raises InputError where it cannot be loaded or has other modules than
+    model gets mean pooling. Attention is torch's fused one (sdpa) where the architecture has it.
+    Raises InputError where it cannot be loaded, lacks its tokenizer, or has other modules than
     Transformer, Pooling (mean), Dense and Normalize.
     """
-    try:
-        model = SentenceTransformer(reference, device="cpu", model_kwargs={"dtype": torch.float32})
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"cannot load the encoder {reference!r}: {reason}") from error
-    first, pooling, *rest = _checked(reference, list(model))
+    first, pooling, *rest = _loaded(reference, device="cpu")
     dense = [module for module in rest if isinstance(module, Dense)]
     first.max_seq_length = min(max_length, _positions(first))
     modules = [first, Pooling(pooling.embedding_dimension, "mean", include_prompt=False)]
     return SentenceTransformer(modules=[*modules, *dense, Normalize()], device="cpu")
+
+
+def load_tokeniser(reference: str, max_length: int) -> Tokeniser:
+    """As tokeniser_of(load_parts(...)), and raises as load_parts, but reads no weights."""
+    first, *_ = _loaded(reference, device_map="meta")
+    return Tokeniser(first.tokenizer, min(max_length, _positions(first)))
 
 
 def encoder_of(parts: SentenceTransformer) -> Encoder:
@@ -76,7 +79,38 @@ def tokeniser_of(parts: SentenceTransformer) -> Tokeniser:
     return Tokeniser(parts.tokenizer, parts.max_seq_length)
 
 
-def _checked(reference: str, modules: list[Any]) -> list[Any]:
+def flops_per_token(encoder: Encoder, length: float = 0.0) -> float:
+    """Floating-point operations of the matrix products of one token's forward pass.
+
+    `length` is how many tokens a token attends to (0: scores and their sum are left out). A
+    training step costs three times as much: the backward pass is two forward passes. Dense,
+    pooling and embeddings are not counted.
+    """
+    config: Any = encoder.transformer.config
+    # What is frozen is a pooler, whose output nobody reads.
+    layers = [
+        module
+        for module in encoder.transformer.modules()
+        if isinstance(module, nn.Linear) and module.weight.requires_grad
+    ]
+    # in_features, not the weight's size: ZeRO-3 keeps but a part of a weight on a device.
+    products = 2.0 * sum(m.in_features * m.out_features for m in layers)
+    heads = config.num_attention_heads
+    head = getattr(config, "d_kv", config.hidden_size // heads)
+    return products + 4.0 * length * heads * head * float(config.num_hidden_layers)
+
+
+def _loaded(reference: str, device: str | None = None, **kwargs: Any) -> list[Any]:
+    """The modules, checked."""
+    disable_progress_bar()  # of files that load within a second; they would fill train.log
+    try:
+        model = SentenceTransformer(
+            reference, device=device, model_kwargs={"dtype": torch.float32, **kwargs}
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"cannot load the encoder {reference!r}: {reason}") from error
+    modules = list(model)
     kinds = [type(module).__name__ for module in modules]
     valid = [Transformer, Pooling, *[Dense] * (len(modules) - 2)]
     if modules and isinstance(modules[-1], Normalize):
@@ -90,7 +124,25 @@ def _checked(reference: str, modules: list[Any]) -> list[Any]:
         raise InputError(
             f"the encoder {reference!r} pools by {modules[1].pooling_mode!r}; valid is 'mean'"
         )
+    _check_tokenizer(reference, modules[0])
     return modules
+
+
+def _check_tokenizer(reference: str, transformer: Any) -> None:
+    """transformers makes up an empty tokenizer where a folder has none."""
+    tokenizer = transformer.tokenizer
+    # T5's special tokens are 103; one more is the space that it puts in front of every word.
+    if len(tokenizer) - len(set(tokenizer.all_special_ids)) <= 1:
+        raise InputError(
+            f"the encoder {reference!r} has no tokenizer; "
+            "valid is a folder with tokenizer.json, or spiece.model for T5"
+        )
+    rows = transformer.model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise InputError(
+            f"the encoder {reference!r} has {rows} token embeddings and a tokenizer of "
+            f"{len(tokenizer)} tokens; valid is the tokenizer it was trained with"
+        )
 
 
 def _positions(transformer: Any) -> int:

@@ -14,17 +14,21 @@ import traceback
 from pathlib import Path
 
 from artifacts.errors import InputError
+from training.errors import TrainingDiverged
 from training.options import TrainingJob
+from training.ranks import adopt
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--job", type=Path, required=True)
     arguments.add_argument("--end-with-stdin", action="store_true")
+    arguments.add_argument("--rendezvous", help="HOST:PORT of rank 0, where no one has said it")
     given = arguments.parse_args()
     if given.end_with_stdin:
         end_with_stdin()
     job = TrainingJob.model_validate_json(given.job.read_text(encoding="utf-8"))
+    adopt(given.rendezvous, job.options.device)
     # torch and DeepSpeed take seconds to import; the process must be able to end before.
     try:
         from training.loop import run
@@ -56,11 +60,15 @@ def end_with_stdin() -> None:
 
 def report_failure(work: Path, error: Exception) -> None:
     """failed.json: the first device to fail says why; the others fail because of it."""
-    text = {"bad_input": isinstance(error, InputError), "message": str(error)}
+    text = {
+        "bad_input": isinstance(error, InputError),
+        "diverged": isinstance(error, TrainingDiverged),
+        "message": str(error),
+    }
     try:
         with (work / "failed.json").open("x", encoding="utf-8") as file:
             file.write(json.dumps(text))
-    except FileExistsError:
+    except OSError:  # FileExistsError: another was first; else nothing can be written there
         pass
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import multiprocessing
+import os
 import random
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from artifacts.row import MEDI
-from training.data import load_rows
-from training.encoder import Encoder, encoder_of, load_parts, tokeniser_of
-from training.loss import released_loss
+from artifacts.store import Store
+from tests.training_plain import Numbers, Weights, plain_steps
+from tests.training_runs import free_port
+from training.encoder import encoder_of, load_parts
 from training.options import TrainingJob, TrainingOptions
-from training.plan import plan_batches
-from training.tokens import Tokeniser
+from training.prepare import prepare
 
 torch.set_num_threads(1)
 
@@ -153,19 +154,32 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     return _save(tmp_path_factory.mktemp("bert"), BertModel(config).half(), fast, [])
 
 
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Of tokens and plans: jobs that need the same share them."""
+    return Store(tmp_path_factory.mktemp("store"))
+
+
 @pytest.fixture
-def job(tmp_path: Path, medi: Path, tiny_t5: str) -> Callable[..., TrainingJob]:
-    """job("name", steps=..., ...): a small CPU job with a folder of its own."""
+def job(tmp_path: Path, medi: Path, tiny_t5: str, store: Store) -> Callable[..., TrainingJob]:
+    """job("name", steps=..., ...): a small CPU job with a folder of its own, tokens and plan."""
 
     def make(name: str = "run", **given: Any) -> TrainingJob:
-        options = {"steps": 6, "batch_rows": 8, "learning_rate": 1e-3, "log_every": 1}
+        source = given.pop("medi", medi)
+        encoder = given.pop("encoder", tiny_t5)
+        called = given.pop("called", None)
+        small = {"steps": 6, "batch_rows": 8, "learning_rate": 1e-3, "log_every": 1}
+        options = TrainingOptions(**{**small, "device": "cpu", **given})
+        tokens, plan = prepare(source, encoder, options, store, options.processes or 1)
         return TrainingJob(
-            medi=given.pop("medi", medi),
-            encoder=given.pop("encoder", tiny_t5),
-            called=given.pop("called", None),
+            medi=source,
+            tokens=tokens,
+            plan=plan,
+            encoder=encoder,
+            called=called,
             out=tmp_path / name / "model",
             work=tmp_path / name / "work",
-            options=TrainingOptions(**{**options, "device": "cpu", **given}),
+            options=options,
         )
 
     return make
@@ -178,63 +192,89 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run_here(on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[TrainingJob], TrainingJob]:
-    """Runs a job in this process, as the launcher's one process would."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+def one_rank(on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the launcher tells its one process."""
+    port = str(free_port())
     one = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_SIZE": "1"}
     for name, value in {**one, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
         monkeypatch.setenv(name, value)
 
-    def run(job: TrainingJob) -> TrainingJob:
-        from training.loop import run as run_job
 
-        job.work.mkdir(parents=True)
-        run_job(job)
-        return job
-
-    return run
+@pytest.fixture(scope="session")
+def server() -> ForkServerContext:
+    """Starts processes that have torch and DeepSpeed imported already, in no time."""
+    slow_to_import = "deepspeed.runtime.zero.muon.muon_optimizer"  # by every ZeRO
+    before = os.environ.get("DS_ACCELERATOR")
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.loop", "tests.training_runs", slow_to_import])
+    first = context.Process(target=int)
+    first.start()
+    first.join()
+    if before is None:
+        del os.environ["DS_ACCELERATOR"]
+    return context
 
 
 @pytest.fixture
-def plain_weights(on_cpu: None) -> Callable[[TrainingJob, int], dict[str, torch.Tensor]]:
-    """weights(job, world_size): what torch alone makes of the job, the devices one by one."""
+def run_here(one_rank: None) -> Iterator[Callable[[TrainingJob], TrainingJob]]:
+    """Runs a job in this process, as the launcher's one process would."""
 
-    def train(job: TrainingJob, world_size: int) -> dict[str, torch.Tensor]:
-        parts = load_parts(job.encoder, job.options.max_length)
-        encoder = encoder_of(parts).train()
-        _plain_steps(encoder, tokeniser_of(parts), job, world_size)
-        weights = {name: w.detach() for name, w in encoder.transformer.named_parameters()}
-        return weights | {"dense": encoder.dense[0].linear.weight.detach()}
+    def run(job: TrainingJob) -> TrainingJob:
+        from training.loop import run as run_job
+
+        job.work.mkdir(parents=True, exist_ok=True)
+        run_job(job)
+        return job
+
+    yield run
+    if torch.distributed.is_initialized():  # a run that failed
+        from training.engine import leave_processes
+
+        leave_processes()
+
+
+@pytest.fixture
+def plain_run(on_cpu: None) -> Callable[[TrainingJob], tuple[Weights, Numbers]]:
+    """What torch alone makes of the job, and loss and gradient norm of every step."""
+
+    def train(job: TrainingJob) -> tuple[Weights, Numbers]:
+        encoder = encoder_of(load_parts(job.encoder, job.options.max_length)).train()
+        numbers = plain_steps(encoder, job)
+        return dict(encoder.named_parameters()), numbers
 
     return train
 
 
-def _plain_steps(encoder: Encoder, tokeniser: Tokeniser, job: TrainingJob, world_size: int) -> None:
-    from training.loop import tokenise
+@pytest.fixture
+def plain_weights(
+    plain_run: Callable[[TrainingJob], tuple[Weights, Numbers]],
+) -> Callable[[TrainingJob], Weights]:
+    return lambda job: plain_run(job)[0]
 
-    options, rows = job.options, load_rows(job.medi)
-    sizes = {name: table.num_rows for name, table in rows.items()}
-    plan = plan_batches(sizes, options.batch_rows, world_size, options.steps, options.seed)
-    matrices = [w for w in encoder.parameters() if w.ndim > 1]
-    vectors = [w for w in encoder.parameters() if w.ndim == 1]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": options.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-    )
-    warmup = math.ceil(options.steps * options.warmup_ratio)
-    for step, planned in enumerate(plan):
-        factor = min((step + 1) / warmup, (options.steps - step) / (options.steps - warmup))
-        for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * factor
-        optimizer.zero_grad()
-        for rank in range(world_size):
-            share = rows[planned.dataset].take(planned.rows[rank::world_size]).to_pydict()
-            q, p, n = (encoder(*batch) for batch in tokenise(tokeniser, share, 1))
-            loss = released_loss(q, p, n.unsqueeze(1), options.temperature)
-            (loss / world_size).backward()
-        torch.nn.utils.clip_grad_norm_(encoder.parameters(), options.gradient_clipping)
-        optimizer.step()
+
+@pytest.fixture
+def stopped(
+    job: Callable[..., TrainingJob], one_rank: None, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., TrainingJob]:
+    """stopped(at, **options): a job that has been stopped in step `at`."""
+
+    def make(at: int, **given: Any) -> TrainingJob:
+        from training import loop
+
+        original, calls = loop.apply_step, iter(range(at - 1))
+
+        def apply_step(*given: Any) -> tuple[float, float]:
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            return original(*given)
+
+        stopped = job(**{"steps": 6, "checkpoint_every": 2, **given})
+        stopped.work.mkdir(parents=True)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(loop, "apply_step", apply_step)
+            loop.run(stopped)
+        loop.leave_processes()
+        return stopped
+
+    return make

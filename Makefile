@@ -22,10 +22,11 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
-# Ratios against sentence-transformers, on this machine: about ten minutes on two cores.
+# Ratios against sentence-transformers, on this machine: about half an hour on two cores.
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.mining_quality
 	$(BIN)/python -m benchmarks.mining_speed
+	$(BIN)/python -m benchmarks.training_speed
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -28,7 +28,7 @@ _GRID = 2.0**24
 _TICKS = 1e4  # a score is a whole number of ticks of 1e-4
 _PAIRS_AT_ONCE = 4096
 _ROWS_AT_ONCE = 65536  # of the result
-_PAIRS_IN_CACHE = 128
+_PAIRS_IN_CACHE = 128  # of a core
 _SPARE = 16  # candidates beyond k, for near ties
 _BYTES_A_CANDIDATE = 40  # its product, row and key, and what they are chosen with
 _MOST_QUERIES, _FEWEST_QUERIES, _FEWEST_ROWS = 512, 16, 64  # of a block
@@ -173,7 +173,8 @@ def _exact(
 ) -> torch.Tensor:
     """Exact product of query query_P[i] with row row_P[i], float64 [P]."""
     products_P = torch.empty(len(query_P), dtype=torch.float64, device=query_P.device)
-    most = _PAIRS_IN_CACHE if products_P.device.type == "cpu" else _PAIRS_AT_ONCE
+    on_cpu = products_P.device.type == "cpu"
+    most = _PAIRS_IN_CACHE * torch.get_num_threads() if on_cpu else _PAIRS_AT_ONCE
     for pairs in _blocks(len(query_P), most):
         left = queries_BD[query_P[pairs]].to(torch.float64)
         products_P[pairs] = (left.mul_(corpus_RD[row_P[pairs]])).sum(dim=1)

@@ -21,6 +21,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m slow
 
 # Ratios against sentence-transformers, on this machine: about half an hour on two cores.
 bench: $(INSTALLED)

@@ -98,6 +98,7 @@ def test_the_meter_counts_what_the_encoder_computes_after_the_warm_up() -> None:
     assert found["tokens_a_second"] == pytest.approx(5 * found["rows_a_second"])
 
 
+@pytest.mark.slow
 def test_a_small_run_trains_the_same_rows_with_every_trainer(tmp_path: Path) -> None:
     contenders = ["medi", "by length", "padded"]
     command = [sys.executable, "-m", "benchmarks.training_speed", "--small", "--contenders"]

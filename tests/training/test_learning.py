@@ -48,6 +48,7 @@ def test_nothing_that_is_scored_has_been_trained_on(tmp_path: Path) -> None:
     assert len(sayings) > 5000 and not sayings & texts
 
 
+@pytest.mark.slow
 def test_answers_about_things_never_seen_are_found(tmp_path: Path) -> None:
     """From near chance, which is 0.003: the questions in the pool share more words than answers."""
     before, after = learn(tmp_path, [ANSWER], True, seed=0, steps=200, scored=[ANSWER])
@@ -55,6 +56,7 @@ def test_answers_about_things_never_seen_are_found(tmp_path: Path) -> None:
     assert after["answer"] >= 0.6
 
 
+@pytest.mark.slow
 def test_instructions_tell_apart_what_two_kinds_of_data_want(tmp_path: Path) -> None:
     """The paper's Fig. 3 in small: mixed, they want different neighbours of the same text."""
     scores = {}

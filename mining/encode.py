@@ -201,13 +201,18 @@ class _Workers:
 
 @contextmanager
 def _threads(cores: int) -> Iterator[ThreadPoolExecutor]:
-    """Each computes alone: what a thread sets holds for itself, and for threads yet to come."""
+    """Each computes alone: what a thread sets holds for itself, and for threads yet to come.
+
+    So it is set back in a thread of its own, and the caller's own number stays as it is.
+    """
     alone = functools.partial(torch.set_num_threads, 1)
     try:
         with ThreadPoolExecutor(cores, initializer=alone) as threads:
             yield threads
     finally:
-        torch.set_num_threads(_CORES)
+        last = threading.Thread(target=torch.set_num_threads, args=(_CORES,))
+        last.start()
+        last.join()
 
 
 def _in_order(

@@ -240,6 +240,7 @@ def test_encoding_leaves_the_threads_of_others_alone(bert_folder: Path) -> None:
     """Each core takes a batch; the search that follows must have all of them again."""
     encoder = SentenceEncoder(bert_folder, on_cpu(batch_tokens=16))
     with ThreadPoolExecutor(1) as pool:
+        pool.submit(torch.get_num_threads).result()  # a thread takes the default when first asked
         pool.submit(torch.set_num_threads, mining.encode._CORES + 1).result()
         pool.submit(encoder, sentences(20)).result()
         assert pool.submit(torch.get_num_threads).result() == mining.encode._CORES + 1

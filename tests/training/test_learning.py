@@ -50,7 +50,7 @@ def test_nothing_that_is_scored_has_been_trained_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_answers_about_things_never_seen_are_found(tmp_path: Path) -> None:
-    """From near chance, which is 0.003: the questions in the pool share more words than answers."""
+    """From near chance, which is 0.002: the questions in the pool share more words than answers."""
     before, after = learn(tmp_path, [ANSWER], True, seed=0, steps=200, scored=[ANSWER])
     assert before["answer"] < 0.1
     assert after["answer"] >= 0.6

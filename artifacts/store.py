@@ -153,13 +153,13 @@ class Store:
             canonical_json(manifest.model_dump()) + "\n", encoding="utf-8"
         )
         for name in [*names, MANIFEST]:
-            _sync(scratch / name)
+            sync(scratch / name)
         final = self.folder(spec)
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
             final.rename(self._new_scratch())
         scratch.rename(final)
-        _sync(final.parent)
+        sync(final.parent)
 
     def _new_scratch(self) -> Path:
         path = self.root / ".tmp" / uuid.uuid4().hex
@@ -244,7 +244,8 @@ def file_entry(path: Path) -> FileEntry:
     return FileEntry(size=path.stat().st_size, sha256=sha256_file(path))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """What was written to a file, or renamed in a folder, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

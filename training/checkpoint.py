@@ -12,7 +12,6 @@ Written as step-00000100.partial and renamed: no manifest, no checkpoint.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from artifacts.errors import InputError
 from artifacts.keys import canonical_json, sha256_file
-from artifacts.store import MANIFEST, FileEntry, file_entry
+from artifacts.store import MANIFEST, FileEntry, file_entry, sync
 from training.engine import of_every_rank, of_rank_0
 from training.errors import CheckpointFailed
 from training.options import RUN_ONLY, TrainingJob
@@ -111,17 +110,17 @@ class Checkpoints:
                 save_file(dict(weights), partial / WEIGHTS)
             for name in (LOG, *([WEIGHTS] if weights is not None else [])):
                 files[name] = file_entry(partial / name)
-                _sync(partial / name)
+                sync(partial / name)
             manifest = CheckpointManifest(
                 step=step, training=self._training, log_state=log_state, files=files
             )
             text = canonical_json(manifest.model_dump(mode="json")) + "\n"
             (partial / MANIFEST).write_text(text, encoding="utf-8")
             for path in (partial / MANIFEST, partial / STATE, partial):
-                _sync(path)
+                sync(path)
             shutil.rmtree(self.of_step(step), ignore_errors=True)  # a broken one
             partial.rename(self.of_step(step))
-            _sync(self.folder)
+            sync(self.folder)
 
         self._together(step, partial, finish if self._rank == 0 else None)
 
@@ -229,11 +228,3 @@ def read(folder: Path) -> tuple[CheckpointManifest | None, str | None]:
         if sha256_file(path) != entry.sha256:
             return None, f"{name} has changed"
     return manifest, None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

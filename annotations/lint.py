@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from annotations.render import template
-from annotations.schema import Annotation, Side
+from annotations.schema import Annotation, AnyAnnotation, AnySide, EvaluationAnnotation
 
 MAX_WORDS = 40
 _ARTICLE = re.compile(r"\b(an?) ([A-Za-z][\w-]*)", re.IGNORECASE)
@@ -75,32 +75,48 @@ def lint(symmetric: Mapping[str, bool], annotations: Mapping[str, Annotation]) -
     `symmetric` tells for every dataset of the catalog whether it is; a symmetric one has no
     document part. A dataset without an annotation is a fault, and so is an annotation without one.
     """
+    return sorted(_lint("dataset", symmetric, annotations) + _same(annotations))
+
+
+def lint_evaluation(
+    names_to_symmetric: Mapping[str, bool], annotations: Mapping[str, EvaluationAnnotation]
+) -> list[str]:
+    """Faults of evaluation tasks, as `lint` finds them in datasets.
+
+    Tasks of the generated world, named Sample*, imitate real ones and may share instructions.
+    """
+    real = {name: a for name, a in annotations.items() if not name.startswith("Sample")}
+    return sorted(_lint("task", names_to_symmetric, annotations) + _same(real))
+
+
+def _lint(
+    kind: str, symmetric: Mapping[str, bool], annotations: Mapping[str, AnyAnnotation]
+) -> list[str]:
+    """Faults of each annotation by itself; `kind` is what it annotates, in words."""
     found = [
         f"{name}: no annotation: write {name}.yaml, next to the others"
         for name in symmetric.keys() - annotations.keys()
     ]
     for name, annotation in annotations.items():
         if name not in symmetric:
-            found.append(f"{name}: no such dataset in the catalog")
+            found.append(f"{name}: no such {kind} in the catalog")
         elif symmetric[name] != (annotation.document is None):
-            kind = (
-                "symmetric: leave document out" if symmetric[name] else "asymmetric: add document"
-            )
-            found.append(f"{name}: document: the dataset is {kind}")
+            fix = "symmetric: leave document out" if symmetric[name] else "asymmetric: add document"
+            found.append(f"{name}: document: the {kind} is {fix}")
         for field, text in _texts(annotation):
             faults = _faults(text) if text.strip() else ["left empty"]
             found += [f"{name}: {field}: {fault}" for fault in faults]
         found += [f"{name}: {fault}" for fault in _paraphrases(annotation)]
-    return sorted(found + _same(annotations))
+    return found
 
 
-def _sides(annotation: Annotation) -> Iterator[tuple[str, Side]]:
+def _sides(annotation: AnyAnnotation) -> Iterator[tuple[str, AnySide]]:
     yield "query", annotation.query
     if annotation.document is not None:
         yield "document", annotation.document
 
 
-def _texts(annotation: Annotation) -> Iterator[tuple[str, str]]:
+def _texts(annotation: AnyAnnotation) -> Iterator[tuple[str, str]]:
     """Every text of both sides; domain, text type and objective as the one sentence they make."""
     for name, side in _sides(annotation):
         yield f"{name}.tag", side.tag
@@ -142,7 +158,7 @@ def _wrong_number(text: str) -> list[str]:
     return list(dict.fromkeys(phrase for kind in kinds for phrase in kind.findall(text)))
 
 
-def _paraphrases(annotation: Annotation) -> Iterator[str]:
+def _paraphrases(annotation: AnyAnnotation) -> Iterator[str]:
     """Paraphrases that are no instruction, or that repeat the detailed one or each other."""
     for name, side in _sides(annotation):
         seen = {_plain(template(side)): "the detailed instruction"}
@@ -154,8 +170,8 @@ def _paraphrases(annotation: Annotation) -> Iterator[str]:
             seen.setdefault(_plain(text), f"paraphrases.{i}")
 
 
-def _same(annotations: Mapping[str, Annotation]) -> list[str]:
-    """Instructions shared by two datasets: the model could not tell their tasks apart."""
+def _same(annotations: Mapping[str, AnyAnnotation]) -> list[str]:
+    """Instructions shared by two datasets or tasks: the model could not tell them apart."""
     found, owner = [], dict[str, str]()
     for name, annotation in sorted(annotations.items()):
         texts = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from annotations.schema import Annotation, Level, Side
+from annotations.schema import AnyAnnotation, AnySide, Level, Wording
 from artifacts.errors import InputError
 
 # Colon and one space everywhere: with the T5 vocabulary a prompt that ends in a space tokenizes
@@ -11,17 +11,19 @@ END = ": "
 
 
 def instructions(
-    annotation: Annotation, level: Level = "detailed", paraphrase: int | None = None
+    annotation: AnyAnnotation, level: Level = "detailed", paraphrase: int | None = None
 ) -> tuple[str, str]:
     """(query instruction, document instruction), each ending in ": "; both "" at level "none".
 
-    `paraphrase` (0 or 1) replaces the detailed wording by one of the annotation's paraphrases.
-    A symmetric dataset has one instruction on both sides. Raises InputError for a paraphrase that
-    does not exist and for a field left empty.
+    `paraphrase` replaces the detailed wording by one of the annotation's paraphrases: 0 or 1 of a
+    training dataset, 0 to 4 of an evaluation task. Without a document part, both sides have one
+    instruction. Raises InputError for a paraphrase that does not exist and for a field left empty.
     """
-    if paraphrase is not None and (level != "detailed" or paraphrase not in (0, 1)):
+    last = len(annotation.query.paraphrases) - 1
+    if paraphrase is not None and (level != "detailed" or not 0 <= paraphrase <= last):
         raise InputError(
-            f"paraphrase {paraphrase} at level {level}: paraphrases are 0 and 1, of level detailed"
+            f"paraphrase {paraphrase} at level {level}: paraphrases are 0 "
+            f"{'and' if last == 1 else 'to'} {last}, of level detailed"
         )
     query = _side(annotation, "query", annotation.query, level, paraphrase)
     if annotation.document is None:
@@ -29,7 +31,7 @@ def instructions(
     return query, _side(annotation, "document", annotation.document, level, paraphrase)
 
 
-def template(side: Side) -> str:
+def template(side: Wording) -> str:
     """ "Represent the (domain) (text type) for (objective)": domain and objective are optional."""
     domain = f"{side.domain} " if side.domain else ""
     objective = f" for {side.objective}" if side.objective else ""
@@ -37,7 +39,7 @@ def template(side: Side) -> str:
 
 
 def _side(
-    annotation: Annotation, name: str, side: Side, level: Level, paraphrase: int | None
+    annotation: AnyAnnotation, name: str, side: AnySide, level: Level, paraphrase: int | None
 ) -> str:
     if level == "none":
         return ""
@@ -48,5 +50,5 @@ def _side(
     else:
         field, text = "text_type", side.text_type
     if not text.strip():
-        raise InputError(f"annotation of {annotation.dataset}: field {name}.{field} is empty")
+        raise InputError(f"annotation of {annotation.name}: field {name}.{field} is empty")
     return (template(side) if field == "text_type" else text) + END

@@ -62,6 +62,9 @@ class AbsTaskBillboard(AbsTask):
             [row[text] for text in hypotheses],
             [[row[text] for text in refs] for refs in references],
         )
+        if prediction_folder:
+            predictions = {"cosine_scores": scores}
+            self._save_task_predictions(predictions, model, prediction_folder, hf_split, hf_subset)
         human = list(data_split["human_score"])
         return {
             "cosine_pearson": float(pearsonr(human, scores).statistic),

@@ -6,19 +6,24 @@ where a model is loaded.
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artifacts.errors import InputError
 from artifacts.models import ModelRef
-from evaluation.records import EvalTask, EvaluationOptions
+from evaluation.records import EvaluationOptions, Instructions
 
 if TYPE_CHECKING:
     from mteb.models import SentenceTransformerEncoderWrapper
 
 INSTRUCTION_MODEL = "medi.json"  # what training leaves in the folder of a model it made
+
+# Datasets of MEDI -> the tasks of MTEB(eng, v1) that are evaluated on the same source.
+_TRAINED_ON = {"fever": "FEVER", "hotpotqa": "HotpotQA", "msmarco": "MSMARCO", "nq": "NQ"}
 
 
 def result_name(model: ModelRef) -> str:
@@ -37,43 +42,66 @@ def takes_instructions(model: ModelRef, options: EvaluationOptions) -> bool:
     return options.instructions == "always"
 
 
-def load_encoder(
-    model: ModelRef, task: EvalTask, task_type: str, options: EvaluationOptions
-) -> SentenceTransformerEncoderWrapper:
-    """mteb's wrapper around the model, prompted for `task` (of mteb's type `task_type`).
+def trained_on(model: ModelRef) -> set[str]:
+    """The tasks of MTEB(eng, v1) whose training data a model of `medi train` has seen."""
+    record = model.folder / INSTRUCTION_MODEL
+    if not record.is_file():
+        return set()
+    datasets = json.loads(record.read_text(encoding="utf-8")).get("datasets", {})
+    return {task for dataset, task in _TRAINED_ON.items() if dataset in datasets}
 
-    An instruction model is given the task's instructions; any other keeps the prompts that its own
-    folder declares, if any. All are computed with in float32, whatever they are stored in: in 16
-    bits close scores become equal, differently on each kind of device.
-    Raises InputError for a folder that holds no such model.
+
+def load_encoder(
+    model: ModelRef, instructions: Instructions | None, task_type: str, device: str
+) -> SentenceTransformerEncoderWrapper:
+    """mteb's wrapper around the model, prompted for a task of mteb's type `task_type`.
+
+    With `instructions` these are its prompts, also where they are ""; without, those that the
+    model's own folder declares, if any. All are computed with in float32, whatever they are stored
+    in: in 16 bits close scores become equal, differently on each kind of device. A model is loaded
+    once a process and device (`forget_models`). Raises InputError for a folder without a model.
     """
-    import torch
     from mteb.models import SentenceTransformerEncoderWrapper
 
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     with warnings.catch_warnings():  # mteb calls sentence-transformers by names of old
-        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore")
         encoder = SentenceTransformerEncoderWrapper(_load(model, device))
-    instructed = takes_instructions(model, options)
-    if instructed:
+    if instructions is not None:
+        query, document = instructions
         encoder.model_prompts = {
-            task_type: task.query_instruction,
-            f"{task_type}-query": task.query_instruction,
-            f"{task_type}-document": task.doc_instruction,
+            task_type: query,
+            f"{task_type}-query": query,
+            f"{task_type}-document": document,
         }
     encoder.mteb_model_meta = encoder.mteb_model_meta.model_copy(
         update={
             "name": result_name(model),
             "revision": model.key,
-            "use_instructions": instructed,
+            "use_instructions": instructions is not None,
             "adapted_from": None,
+            "training_datasets": trained_on(model) or None,
         }
     )
     return encoder
 
 
+def device_names(asked: str) -> list[str]:
+    """The devices that `device` of the options means: `auto` is every GPU, else the CPU."""
+    if asked != "auto":
+        return [asked]
+    import torch
+
+    if not torch.cuda.is_available():
+        return ["cpu"]
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+
+
+def forget_models() -> None:
+    """Let go of the models that this process has loaded."""
+    _load.cache_clear()
+
+
+@cache
 def _load(model: ModelRef, device: str) -> Any:
     if not model.folder.is_dir():
         raise InputError(f"model {model.name!r}: there is no folder {model.folder}")

@@ -1,102 +1,146 @@
-"""Run one task on one model with mteb, and gather results: one folder in mteb's layout.
+"""Run one task on one model with mteb: its result in mteb's layout, and what belongs to it.
 
-`<out>/results/<model>/<revision>/<Task>.json` is a TaskResult, beside it model_meta.json and
-run_settings.jsonl; `mteb.ResultCache(out).load_results()` opens it. What changes from run to run
-(times, dates) is left out, so that equal inputs give equal bytes.
-
-mteb takes seconds to import, and planning needs no more than VERSION: it is imported where it runs.
+What changes from run to run (times, dates) is left out and scores are rounded to 1e-4, so that
+equal inputs give equal bytes. mteb takes seconds to import, and planning
+needs no more than VERSION: it is imported where it runs.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from artifacts.errors import DatasetError
 from artifacts.models import ModelRef
-from evaluation.model import load_encoder, result_name
-from evaluation.records import EvalTask, EvaluationOptions
+from artifacts.store import Store
+from evaluation.model import load_encoder
+from evaluation.mteb_tasks import parts
+from evaluation.records import EvalTask, EvaluationOptions, Instructions
+from evaluation.results import DECIMALS, make_timeless
 
-VERSION = 1
-_SETTINGS = "run_settings.jsonl"
+if TYPE_CHECKING:
+    from mteb.abstasks.abstask import AbsTask
+
+    from evaluation.encoder import SharedEncoder
+
+VERSION = 2
+INTERVALS = "intervals.json"
+PROMPTS = "prompts.jsonl"
+_PREDICTIONS = "predictions"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One score: of which task, by which model, with which instructions (None: the model's own
+    prompts). `lm` answers the prompts of prompt retrieval."""
+
+    task: EvalTask
+    model: ModelRef
+    instructions: Instructions | None
+    options: EvaluationOptions
+    lm: ModelRef | None = None
 
 
 def evaluate_task(
-    task: EvalTask,
+    asked: Asked,
     files: Sequence[Path],
-    model: ModelRef,
     out: Path,
-    options: EvaluationOptions,
+    store: Store,
+    device: str = "cpu",
+    mirror: Path | None = None,
 ) -> dict[str, Any]:
-    """Write the result of `task` into `out`; returns {"task", "metric", "score"}, score in [-1, 1].
+    """Write the result into `out`: mteb's files, intervals.json; of prompt retrieval prompts.jsonl.
 
-    `files` are the local copies of `task.location.files`, in that order. Raises DatasetError for
-    data that are not what the record says, InputError for a folder that holds no model.
+    `files` are the local copies of `task.location.files`, in that order. Embeddings are looked up
+    and kept in `store`. Returns {"task", "metric", "score" from -1 to 1, "embeddings"}. Raises
+    DatasetError for data that are not what the record says or not to be had, InputError for a
+    folder that holds no model.
     """
-    import mteb
-    from mteb.cache import ResultCache
-
+    from evaluation.encoder import SharedEncoder
+    from evaluation.queries import absent_documents
     from evaluation.tasks import build_task
 
-    built = build_task(task, files, options)
-    encoder = load_encoder(model, task, built.metadata.type, options)
-    cache = ResultCache(out)
-    outcome = mteb.evaluate(
-        encoder,
-        built,
-        cache=cache,
-        co2_tracker=False,
-        overwrite_strategy="always",
-        encode_kwargs={"batch_size": options.batch_size, "show_progress_bar": False},
-        show_progress_bar=False,
-    )
-    (result,) = outcome.task_results
-    score = float(result.get_score())
+    task, options = asked.task, asked.options
+    built = build_task(task, files, options, mirror)
+    wrapper = load_encoder(asked.model, asked.instructions, built.metadata.type, device)
+    encoder = SharedEncoder(wrapper, asked.model.key, store, options.memory_mib)
+    _prepare(built, asked, out, device)
+    score = _scored(encoder, built, out, options)
     if math.isnan(score):
         raise DatasetError(
             f"{task.name}: {task.metric} is not a number: the scores of the test rows, or the "
             "model's, are all one and the same"
         )
-    timeless = {"evaluation_time": None, "evaluation_phases": None, "date": None}
-    path = cache.get_task_result_path(task.name, encoder.mteb_model_meta)
-    result.model_copy(update=timeless).to_disk(path)
-    return {"task": task.name, "metric": task.metric, "score": round(score, 6)}
+    _write_interval(asked, built, score, out)
+    shutil.rmtree(out / _PREDICTIONS, ignore_errors=True)
+    make_timeless(out)
+    return {
+        "task": task.name,
+        "metric": built.metadata.main_score,
+        "score": round(score, DECIMALS),
+        "embeddings": asdict(encoder.counts),
+        "absent_documents": sum(map(absent_documents, parts(built))),
+    }
 
 
-def merge_results(folders: Sequence[Path], out: Path) -> None:
-    """Bring the results in `folders` together in `out`, in mteb's layout.
+def _scored(encoder: SharedEncoder, task: AbsTask, out: Path, options: EvaluationOptions) -> float:
+    """mteb's main score; it also writes its files and predictions into `out`."""
+    import mteb
+    from mteb.cache import ResultCache
 
-    Other files in `out` stay; a result of the same model, revision and task is replaced.
-    """
-    for folder in folders:
-        for path in sorted((folder / "results").glob("*/*/*")):
-            target = out / path.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.name == _SETTINGS:
-                merged = _settings(target) | _settings(path)
-                lines = [f"{merged[task]}\n" for task in sorted(merged)]
-                target.write_text("".join(lines), encoding="utf-8")
-            else:
-                target.write_bytes(path.read_bytes())
-
-
-def _settings(path: Path) -> dict[str, str]:
-    """Task -> its line of run_settings.jsonl (one, since our tasks have one split)."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return {json.loads(line)["task"]: line for line in lines}
+    outcome = mteb.evaluate(
+        _searching(encoder, task, options.memory_mib),
+        task,
+        cache=ResultCache(out),
+        co2_tracker=False,
+        overwrite_strategy="always",
+        prediction_folder=out / _PREDICTIONS,
+        encode_kwargs={"batch_size": options.batch_size, "show_progress_bar": False},
+        show_progress_bar=False,
+    )
+    (result,) = outcome.task_results
+    return float(result.get_score())
 
 
-def main_scores(out: Path, model: ModelRef) -> dict[str, float]:
-    """Task -> main score of `model` among the results in `out`, by task name."""
-    from mteb.results import TaskResult
+def _searching(encoder: SharedEncoder, task: AbsTask, memory_mib: int) -> Any:
+    """What mteb asks: for retrieval a search through any corpus in that memory."""
+    from mteb.abstasks import AbsTaskRetrieval
 
-    folder = out / "results" / result_name(model).replace("/", "__") / model.key
-    results = [
-        TaskResult.from_disk(path)
-        for path in sorted(folder.glob("*.json"))
-        if path.name != "model_meta.json"
-    ]
-    return {result.task_name: float(result.get_score()) for result in results}
+    from evaluation.search import StreamedSearch
+
+    searched = all(isinstance(part, AbsTaskRetrieval) for part in parts(task))
+    return StreamedSearch(encoder, memory_mib) if searched else encoder
+
+
+def _prepare(task: AbsTask, asked: Asked, out: Path, device: str) -> None:
+    """Prompt retrieval needs a language model, and keeps its prompts and answers."""
+    from evaluation.language_model import load_language_model
+    from evaluation.prompt_retrieval import AbsTaskPromptRetrieval
+
+    if isinstance(task, AbsTaskPromptRetrieval):
+        task.options = asked.options.prompts
+        task.prompts_path = out / PROMPTS
+        if asked.lm is not None:
+            task.language_model = load_language_model(asked.lm.folder, device)
+
+
+def _write_interval(asked: Asked, task: AbsTask, score: float, out: Path) -> None:
+    """intervals.json, where the task has one."""
+    from evaluation.intervals import measure, pooled, write_interval
+
+    found = []
+    for part in parts(task):
+        path = out / _PREDICTIONS / part.prediction_file_name
+        told = json.loads(path.read_bytes()) if path.is_file() else {}
+        own = score if part is task else float("nan")
+        metric, seed = part.metadata.main_score, asked.options.seed
+        found.append(measure(part, told, metric, own, seed))
+    whole = [one for one in found if one is not None]
+    if whole and len(whole) == len(found):
+        (first, *rest) = whole
+        write_interval(out / INTERVALS, pooled(whole, score) if rest else first)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from evaluation.records import CATEGORIES, EvalTask
+from evaluation.intervals import Comparison
+from evaluation.records import CATEGORIES, Category, EvalTask
 
 _METRICS = {
     "cosine_spearman": "Spearman, cosine",
@@ -15,20 +16,75 @@ _METRICS = {
     "accuracy": "accuracy",
     "v_measure": "V-measure",
     "ndcg_at_10": "nDCG@10",
+    "map_at_1000": "MAP",
+    "max_over_subqueries_map_at_1000": "MAP, best subquery",
+    "max_ap": "average precision",
+    "rouge_l": "ROUGE-L",
+    "same_label_at_8": "same label, 8 nearest",
 }
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """The main score of one task by two models, as mteb has it (-1 to 1); None: not evaluated."""
+    """The main score of one task by two models, as mteb has it (-1 to 1); None: not evaluated.
+
+    Intervals are (low, high), None where the score allows none. `reduced` says what was made
+    smaller or otherwise than in the paper; where it says nothing the scores compare with its own.
+    """
 
     task: EvalTask
     before: float | None
     after: float | None
+    before_interval: tuple[float, float] | None = None
+    after_interval: tuple[float, float] | None = None
+    comparison: Comparison | None = None
+    reduced: str = ""
 
     @property
     def metric(self) -> str:
-        return _METRICS[self.task.metric]
+        return _METRICS.get(self.task.metric, self.task.metric)
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A task without a score, and why."""
+
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """The main score of one task under each paraphrase of its instruction, -1 to 1."""
+
+    task: str
+    category: Category
+    scores: tuple[float, ...]
+
+    @property
+    def best(self) -> float:
+        return max(self.scores)
+
+    @property
+    def worst(self) -> float:
+        return min(self.scores)
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """Texts that the tasks asked embeddings of, how many of them differ, how many were encoded.
+
+    Two equal texts under two instructions differ.
+    """
+
+    asked: int
+    distinct: int
+    encoded: int
+
+    @property
+    def share(self) -> float:
+        """Of the embeddings asked for, the share that was not computed for the asking."""
+        return 1 - self.encoded / self.asked if self.asked else 0.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +142,7 @@ def scores_json(rows: Sequence[ScoreRow], models: dict[str, dict[str, str]]) -> 
                 "category": row.task.category,
                 "metric": row.task.metric,
                 **_sides(row),
+                **_sureness(row),
                 "note": row.task.note,
             }
             for row in in_order(rows)
@@ -101,6 +158,17 @@ def _sides(part: ScoreRow | Average) -> dict[str, Any]:
         side: None if score is None else round(score, 6)
         for side, score in (("before", part.before), ("after", part.after))
     }
+
+
+def _sureness(row: ScoreRow) -> dict[str, Any]:
+    """Intervals and comparison, where there are some."""
+    found: dict[str, Any] = {
+        "before_interval": row.before_interval,
+        "after_interval": row.after_interval,
+        "comparison": None if row.comparison is None else asdict(row.comparison),
+        "reduced": row.reduced or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def scores_table(rows: Sequence[ScoreRow]) -> str:

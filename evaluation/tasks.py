@@ -1,69 +1,64 @@
-"""From a task's record and its local files to a task of mteb's, its data already loaded.
+"""From a task's record to a task of mteb's, its data already loaded; mteb does the rest.
 
-mteb does the rest: encoding, scoring and writing. Only where the data come from is ours, so that
-nothing is asked of the Hub; the task's metadata say which repository and revision that was.
+Tasks that mteb has are loaded by mteb (evaluation.mteb_tasks). Of the others the data come from
+local files, and the task's metadata say which repository and revision that was.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import mteb
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTaskClassification, AbsTaskClustering, AbsTaskRetrieval
 from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.sts import AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from artifacts.errors import DatasetError, InputError
+from artifacts.errors import DatasetError
 from artifacts.location import WebFiles
 from evaluation import layouts
 from evaluation.billboard import AbsTaskBillboard
+from evaluation.mteb_tasks import load_mteb_task
+from evaluation.prompt_layouts import load_examples
+from evaluation.prompt_retrieval import AbsTaskPromptRetrieval, examples_dataset
 from evaluation.records import EvalTask, EvaluationOptions, Layout
+from evaluation.sampling import cut_note, sampled, shortened
 
 Row = TypeVar("Row")
 
 
-def build_task(task: EvalTask, files: Sequence[Path], options: EvaluationOptions) -> AbsTask:
-    """`files` are the local copies of `task.location.files`, in that order.
+def build_task(
+    task: EvalTask,
+    files: Sequence[Path],
+    options: EvaluationOptions,
+    mirror: Path | None = None,
+) -> AbsTask:
+    """`files` are the local copies of `task.location.files`, in that order; none of mteb's own.
 
-    Raises DatasetError where they are not what the record says.
+    Raises DatasetError where they are not what the record says, or not to be had.
     """
+    if task.mteb is not None:
+        built = load_mteb_task(task.name, task.mteb, options.seed, mirror)
+        return shortened(built, options.max_texts, options.seed)
+    assert task.layout is not None  # EvalTask ties layout and location to the absence of mteb
     kind = _KINDS[task.layout]
-    known = _known_to_mteb(task.name)
-    if known is not None and not issubclass(known, kind.base):
-        raise InputError(f"{task.name} is another kind of task in mteb: give it another name")
-    metadata = _metadata(task, kind.type, known, options)
-    built = type(task.name, (known or kind.base,), {"metadata": metadata})(seed=options.seed)
+    metadata = _metadata(task, kind.type, options)
+    built = type(task.name, (kind.base,), {"metadata": metadata})(seed=options.seed)
     built.dataset = kind.load(task, files, options)
     built.data_loaded = True
     return built
 
 
-def _known_to_mteb(name: str) -> type[AbsTask] | None:
-    try:
-        return type(mteb.get_task(name))
-    except KeyError:
-        return None
-
-
-def _metadata(
-    task: EvalTask, type_: str, known: type[AbsTask] | None, options: EvaluationOptions
-) -> TaskMetadata:
+def _metadata(task: EvalTask, type_: str, options: EvaluationOptions) -> TaskMetadata:
+    assert task.location is not None
     if isinstance(task.location, WebFiles):
         source = {"path": task.location.files[0], "revision": "not versioned"}
     else:
         source = {"path": task.location.repository, "revision": task.location.revision}
-    if options.max_texts is not None:  # such a result must not pass for one on all of the data
-        source["revision"] += f" (at most {options.max_texts} test rows)"
-    if known is not None:
-        # mteb would warn that it has a newer version; the paper's version is what is asked for.
-        update = {"dataset": source, "main_score": task.metric, "superseded_by": None}
-        return known.metadata.model_copy(update=update)
+    source["revision"] += cut_note(options.max_texts)
     return TaskMetadata(
         name=task.name,
         description=task.note or f"{task.category} on {source['path']}.",
@@ -77,11 +72,7 @@ def _metadata(
 
 
 def _sampled(rows: Sequence[Row], options: EvaluationOptions) -> list[Row]:
-    """All rows, or a seeded sample of `max_texts` of them, in their order."""
-    if options.max_texts is None or len(rows) <= options.max_texts:
-        return list(rows)
-    chosen = random.Random(options.seed).sample(range(len(rows)), options.max_texts)
-    return [rows[i] for i in sorted(chosen)]
+    return [rows[i] for i in sampled(len(rows), options.max_texts, options.seed)]
 
 
 def _some(task: EvalTask, rows: list[Row]) -> list[Row]:
@@ -163,6 +154,13 @@ def _billboard(task: EvalTask, files: Sequence[Path], options: EvaluationOptions
     return DatasetDict(test=Dataset.from_dict(columns))
 
 
+def _prompts(task: EvalTask, files: Sequence[Path], options: EvaluationOptions) -> DatasetDict:
+    assert task.prompt is not None and task.layout is not None
+    layout: Any = task.layout
+    train, test = load_examples(files, layout, task.prompt, options.prompts)
+    return examples_dataset(train, _sampled(test, options))
+
+
 @dataclass(frozen=True)
 class _Kind:
     """What a layout's tasks are to mteb: class, type, and data in the shape the class expects."""
@@ -179,4 +177,8 @@ _KINDS: dict[Layout, _Kind] = {
     "newsgroups_tar": _Kind(WholeSetClustering, "Clustering", _newsgroups),
     "squad": _Kind(AbsTaskRetrieval, "Retrieval", _squad),
     "billboard": _Kind(AbsTaskBillboard, "Summarization", _billboard),
+    **dict.fromkeys(
+        ("prompt_json", "prompt_jsonl", "prompt_csv"),
+        _Kind(AbsTaskPromptRetrieval, "Retrieval", _prompts),
+    ),
 }

@@ -27,8 +27,10 @@ def catalog_texts(task: EvalTask, files: Sequence[Path]) -> pa.Array:
 
 def mteb_texts(name: str) -> pa.Array:
     """Distinct English texts of the evaluation splits of a task of mteb's, from the Hub."""
+    from evaluation.mteb_tasks import parts
+
     found: dict[str, None] = {}
-    for part in _parts(_mteb_task(name)):
+    for part in parts(_mteb_task(name)):
         part.load_data()
         found |= dict.fromkeys(texts_of(part).to_pylist())
     return pa.array(found, pa.string())
@@ -39,8 +41,9 @@ def mteb_data(name: str) -> dict[str, str]:
 
     Raises InputError for a name that mteb does not know, with the names nearest to it.
     """
-    places = (part.metadata.dataset for part in _parts(_mteb_task(name)))
-    return {place["path"]: place["revision"] for place in places}
+    from evaluation.mteb_tasks import data_of
+
+    return data_of(_mteb_task(name))
 
 
 def texts_of(task: AbsTask) -> pa.Array:
@@ -92,11 +95,6 @@ def _strings(value: Any) -> Iterable[str]:
     if isinstance(value, list):
         return [text for each in value for text in _strings(each)]
     return []
-
-
-def _parts(task: AbsTask) -> list[AbsTask]:
-    """CQADupstack is twelve tasks under one name."""
-    return list(getattr(task.metadata, "tasks", None) or [task])
 
 
 def _mteb_task(name: str) -> AbsTask:

@@ -136,7 +136,9 @@ def evaluate(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="a sentence-transformers folder or Hub name")],
     out: Annotated[str, typer.Option(help="folder for the results and report.html")],
-    tasks: Annotated[list[str] | None, typer.Option(help="these tasks only")] = None,
+    tasks: Annotated[
+        list[str] | None, typer.Option(help="these only: names, categories or paper")
+    ] = None,
     profile: ProfileOption = "sample",
     baseline: Annotated[
         str | None,
@@ -150,6 +152,24 @@ def evaluate(
 
     fields = overrides(context.args)
     raise typer.Exit(run_evaluate(model, out, tasks, profile, baseline, mirror, store, fields))
+
+
+@app.command(context_settings=_FIELDS)
+def ablate(
+    context: typer.Context,
+    name: Annotated[
+        str,
+        typer.Argument(help="instructions, robustness, super-ni, detail, size or domain-shift"),
+    ],
+    out: Annotated[str, typer.Option(help="folder for the models, the figure and report.html")],
+    profile: ProfileOption = "sample",
+    mirror: MirrorOption = None,
+    store: StoreOption = STORE,
+) -> None:
+    """An analysis of the paper: builds, trains and evaluates a grid, and draws its figure."""
+    from flows.run import run_ablate
+
+    raise typer.Exit(run_ablate(name, out, profile, mirror, store, overrides(context.args)))
 
 
 @app.command()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from artifacts.errors import InputError
-from flows.planning_models import plan_train
+from flows.planning_training import plan_train
 from flows.progress import Steps
 from tasks.steps import Training
 

@@ -1,6 +1,7 @@
 """evaluate-embedder: a model on evaluation tasks, beside the encoder it was trained from.
 
 every task:  fetch -> evaluate (before), evaluate (after)     (only what is not in the store)
+             the longest first, as many at once as there are devices; mteb fetches its own
 then:        results in mteb's layout, scores.json, report.html
 """
 
@@ -12,11 +13,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.planning_models import EvaluationPlan, plan_evaluation
+from evaluation.model import forget_models
+from flows.planning_evaluation import EvaluationPlan, plan_evaluation
 from flows.profiles import DEFAULT_STORE
 from flows.progress import Steps
 from flows.results import write_results
-from flows.runner import pool
+from flows.runner import a_gpu_each, pool
 from tasks import build as tasks
 from tasks import ui
 from tasks.build import failure
@@ -38,12 +40,13 @@ def evaluate_embedder(
     plan = plan_evaluation(model, out, only, profile, baseline, mirror, store, overrides or {})
 
     fetched = {
-        name: tasks.fetch.submit(score.data, score.task.location, plan.store, plan.mirror)
-        for name, score in plan.to_fetch.items()
+        name: tasks.fetch.submit(data, location, plan.store, plan.mirror)
+        for name, (data, location) in plan.to_fetch.items()
     }
     failed = {name: error for name, future in fetched.items() if (error := failure(future))}
     stale = [score for score in plan.stale if score.task.name not in failed]
-    scored = [evaluate.submit(score, plan.config.options, plan.store) for score in stale]
+    with a_gpu_each(plan.config.runner):
+        scored = [evaluate.submit(score, plan.store, plan.mirror) for score in stale]
     bar = ui.ProgressBar("evaluate-embedder-progress", len(stale))
     with Steps("evaluate-embedder", len(stale)) as progress:
         for score, future in zip(stale, scored, strict=True):
@@ -52,9 +55,10 @@ def evaluate_embedder(
                 failed[score.task.name] = error
             progress.done(f"{score.result} ({score.label}){' FAILED: ' + error if error else ''}")
             bar.advance()
+    forget_models()
 
-    ui.show_scores(write_results(plan))
-    return _final_state(plan, failed, len(fetched) + len(scored))
+    ui.show_scores(write_results(plan, failed))
+    return _final_state(plan, {**plan.not_run, **failed}, len(fetched) + len(scored))
 
 
 def _final_state(plan: EvaluationPlan, failed: dict[str, str], task_runs: int) -> State[Any]:

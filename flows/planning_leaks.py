@@ -23,7 +23,7 @@ def plan_leaks(mined: Mapping[str, Spec], setting: Setting) -> LeaksStep | None:
     options = setting.config.decontamination
     if not options.tasks or not mined:
         return None
-    own = {} if options.data == "mteb" else load_catalog()
+    own = load_catalog()
     texts = [_texts(name, own.get(name), setting) for name in sorted(set(options.tasks))]
     inputs = {f"texts of {each.spec.dataset}": each.spec.key for each in texts}
     inputs |= {f"rows of {name}": spec.key for name, spec in mined.items()}
@@ -34,14 +34,15 @@ def plan_leaks(mined: Mapping[str, Spec], setting: Setting) -> LeaksStep | None:
 
 def _texts(name: str, task: EvalTask | None, setting: Setting) -> TextsStep:
     config, problem = setting.config, setting.store.problem
-    if task is None:
-        hub = mteb_data(name)
+    if task is None or task.location is None:
+        hub = dict(task.mteb or {}) if task else mteb_data(name)
         spec = Spec("texts", name, TEXTS_VERSION, {"mteb": name, "data": hub})
         # Every repository has a card: where that is, or can be had, the data are too.
         at = [HubFiles(repository=r, revision=v, files=("README.md",)) for r, v in hub.items()]
         return TextsStep(spec, None, None, at, problem(spec))
     files = fetch_spec(f"eval-{name}", task.location, config.origin, config.seed)
-    params = {"layout": task.layout, "test_rows": task.test_rows}
+    prompt = task.prompt.model_dump(mode="json") if task.prompt else None
+    params = {"layout": task.layout, "test_rows": task.test_rows, "prompt": prompt}
     spec = Spec("texts", name, TEXTS_VERSION, params, {"data": files.key})
     data = DataStep(files, task.location, problem(files))
     return TextsStep(spec, task, data, [task.location], problem(spec))

@@ -9,10 +9,13 @@ from typing import Any
 
 from artifacts.publish import deliver_build, deliver_folder, require_deliverable
 from artifacts.store import Store
+from evaluation.model import device_names
+from flows.ablations import get_ablation
 from flows.planning import BuildPlan, plan_build, require_sources
-from flows.planning_models import plan_evaluation, plan_train
-from flows.profiles import get_profile, override
-from flows.results import write_results
+from flows.planning_evaluation import plan_evaluation
+from flows.planning_training import plan_train
+from flows.profiles import get_profile, override, sections
+from flows.results import other_versions, write_results
 from flows.server import prefect_server, wait_until_recorded
 from mining.embeddings import find_embeddings
 
@@ -109,13 +112,17 @@ def run_evaluate(
 ) -> int:
     """Exit status. Scores that are in the store already are only written out."""
     plan = plan_evaluation(model, out, only, profile, baseline, mirror, store, fields)
-    status = 0
+    for line in other_versions(plan):
+        print(f"medi: {line}", file=sys.stderr)
     if plan.stale:
 
         def evaluate() -> Any:
             from flows.evaluate_embedder import evaluate_embedder
+            from flows.runner import pool, ray_cluster
 
-            return evaluate_embedder(
+            workers = max(2, len(device_names(plan.config.options.device)))
+            runner = ray_cluster() if plan.config.runner == "ray" else pool(workers)
+            return evaluate_embedder.with_options(task_runner=runner)(
                 model=model,
                 out=out,
                 only=list(only) if only else None,
@@ -129,7 +136,8 @@ def run_evaluate(
 
         status = _on_server(evaluate)
     else:
-        write_results(plan)
+        write_results(plan, {})
+        status = _tell_failed(plan.not_run)
     print(f"results: {out}\nreport: {Path(out) / 'report.html'}")
     return status
 
@@ -143,6 +151,28 @@ def run_demo(out: Path, store: str) -> int:
             or run_train(medi, model, "sample", None, None, store, {})
             or run_evaluate(model, results, None, "sample", None, None, store, {})
         )
+
+
+def run_ablate(
+    name: str,
+    out: str,
+    profile: str,
+    mirror: str | None,
+    store: str,
+    fields: Mapping[str, Any],
+) -> int:
+    """Exit status. One server for all flows of the grid."""
+    get_ablation(name, profile)
+    sections(get_profile(profile), fields)
+
+    def run() -> Any:
+        from flows.ablate import ablate
+
+        return ablate(name, out, profile, mirror, store, dict(fields), return_state=True)
+
+    status = _on_server(run)
+    print(f"figure: {Path(out) / 'figure.png'}\nreport: {Path(out) / 'report.html'}")
+    return status
 
 
 def run_gc(
@@ -187,7 +217,10 @@ def _on_server(run: Callable[[], Any]) -> int:
         recorded = wait_until_recorded(url, state.state_details.flow_run_id, data["task_runs"])
     if recorded < data["task_runs"]:
         print(f"medi: {data['task_runs'] - recorded} task runs are not on record", file=sys.stderr)
-    failed = data.get("failed", {})
+    return _tell_failed(data.get("failed", {}))
+
+
+def _tell_failed(failed: Mapping[str, str]) -> int:
     for name, error in sorted(failed.items()):
         print(f"medi: {name} failed: {error}", file=sys.stderr)
     return 1 if failed else 0

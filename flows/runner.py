@@ -1,11 +1,16 @@
-"""How many tasks of a flow run at once."""
+"""How many tasks of a flow run at once, and where: threads of this process, or a Ray cluster."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from artifacts.errors import InputError
 
 
 def pool(workers: int) -> TaskRunner[PrefectFuture[Any]]:
@@ -13,3 +18,32 @@ def pool(workers: int) -> TaskRunner[PrefectFuture[Any]]:
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
     # Its futures are PrefectFutures, but Prefect declares the type parameter invariant.
     return runner  # type: ignore[return-value]
+
+
+def ray_cluster() -> TaskRunner[PrefectFuture[Any]]:
+    """The cluster at RAY_ADDRESS, else one started on this machine.
+
+    Its machines must see the store, the models and the mirror at the same paths. Raises InputError
+    where prefect-ray is not installed.
+    """
+    try:
+        from prefect_ray import RayTaskRunner
+    except ImportError as error:
+        raise InputError("--runner ray: install it with pip install 'medi[ray]'") from error
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    settings = {"include_dashboard": False, "log_to_driver": False}
+    address = os.environ.get("RAY_ADDRESS")
+    return RayTaskRunner(address=address, init_kwargs={} if address else settings)
+
+
+@contextmanager
+def a_gpu_each(runner: str) -> Iterator[None]:
+    """Tasks submitted within are given a GPU each, on a Ray cluster that has some."""
+    if runner != "ray":
+        yield
+        return
+    import ray
+    from prefect_ray.context import remote_options
+
+    with remote_options(num_gpus=1 if ray.cluster_resources().get("GPU") else 0):
+        yield

@@ -11,10 +11,11 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from annotations.lint import lint
-from annotations.load import load_all
+from annotations.lint import lint, lint_evaluation
+from annotations.load import load_all, load_all_evaluation
 from artifacts.errors import InputError
 from artifacts.publication import COMMERCIAL
+from evaluation.catalog import load_catalog as evaluation_catalog
 from medi_sources.catalog import load_catalog, select, with_own
 from medi_sources.records import Source
 
@@ -46,9 +47,11 @@ def source(name: str, own: str | None) -> None:
 
 
 def check_sources(own: str | None) -> int:
-    """Lint the annotations against the catalog; exit status."""
+    """Lint the annotations against the catalogs of sources and evaluation tasks; exit status."""
     annotations = (load_all(Path(own) / "annotations") if own else {}) | load_all()
     faults = lint({s.name: s.symmetric for s in _catalog(own).values()}, annotations)
+    tasks = {task.annotated_as: task.symmetric for task in evaluation_catalog().values()}
+    faults += lint_evaluation(tasks, load_all_evaluation())
     for fault in faults:
         print(fault)
     print(f"{len(faults)} faults")

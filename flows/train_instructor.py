@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from artifacts.publish import deliver_folder
-from flows.planning_models import plan_train
+from flows.planning_training import plan_train
 from flows.profiles import DEFAULT_STORE
 from flows.progress import Steps
 from flows.runner import pool

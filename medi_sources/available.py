@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +17,15 @@ _REFUSED = frozenset({401, 403, 404, 410})
 
 
 def require_available(locations: Iterable[tuple[str, Location]], mirror: Path | None) -> None:
-    """Raise InputError naming the first file that neither mirror, cache nor network can give.
+    """Raise InputError naming the first file that neither mirror, cache nor network can give."""
+    for dataset, reason in unavailable(locations, mirror):
+        raise InputError(f"{dataset}: {reason}")
+
+
+def unavailable(
+    locations: Iterable[tuple[str, Location]], mirror: Path | None
+) -> Iterator[tuple[str, str]]:
+    """(whose, which file and why) of each file that neither mirror, cache nor network can give.
 
     For what is not at hand a HEAD request is made, one for all files of a repository at one
     revision, none to a host that has not answered before.
@@ -36,12 +44,13 @@ def require_available(locations: Iterable[tuple[str, Location]], mirror: Path | 
                 asked.add(once)
                 status = _ask(url, location, silent)
                 if status in _REFUSED:
-                    raise InputError(f"{dataset}: {_refused(location, archive, status)}")
+                    yield dataset, _refused(location, archive, status)
             if host in silent:
                 missing = f"{mirror / location.mirror_path(archive)} is missing" if mirror else url
-                raise InputError(
-                    f"{dataset}: {missing}, and {host} cannot be reached ({silent[host]}): "
-                    "give a mirror folder that has the file (--mirror), or a network"
+                yield (
+                    dataset,
+                    f"{missing}, and {host} cannot be reached ({silent[host]}): "
+                    "give a mirror folder that has the file (--mirror), or a network",
                 )
 
 

@@ -43,7 +43,6 @@ class DecontaminationOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tasks: tuple[str, ...] = ()
-    data: Literal["medi", "mteb"] = "medi"  # whose, of a task that both know
     ngram: int = Field(default=13, ge=2)
     least_words: int = Field(default=3, ge=1)
     action: Literal["remove", "report"] = "remove"

@@ -51,10 +51,16 @@ class TrainConfig(_Frozen):
 
 
 class EvaluateConfig(_Frozen):
-    """Which tasks an embedder is evaluated on, and how."""
+    """Which tasks an embedder is evaluated on, and how.
+
+    `paraphrases`: with so many other wordings of its instructions too (paper Fig. 4). `runner`:
+    one task a device of this machine, or one a GPU (else a core) of a Ray cluster.
+    """
 
     tasks: tuple[str, ...]
     options: EvaluationOptions = EvaluationOptions()
+    paraphrases: int = Field(default=0, ge=0, le=5)
+    runner: Literal["threads", "ray"] = "threads"
 
 
 class Profile(_Frozen):

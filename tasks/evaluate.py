@@ -1,4 +1,4 @@
-"""Evaluation as Prefect tasks: one run a model and task, its result file an artifact."""
+"""Evaluation as Prefect tasks: one run a model and task, its result an artifact."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from artifacts.store import Store
-from evaluation.records import EvaluationOptions
+from evaluation.model import device_names
 from evaluation.run import evaluate_task
 from medi_sources.fetch import local_names
+from tasks import devices as machine  # a module: Ray pickles what the task's code names
 from tasks.build import report
-from tasks.stages import device, environment_of
+from tasks.stages import environment_of
 from tasks.steps import Score
 
 
@@ -25,13 +26,16 @@ from tasks.steps import Score
     tags=["evaluate"],
     cache_policy=NO_CACHE,
 )
-def evaluate(score: Score, options: EvaluationOptions, store: Store) -> State[Any] | dict[str, Any]:
-    """One task on one model; the artifact has mteb's results layout."""
+def evaluate(score: Score, store: Store, mirror: Path | None) -> State[Any] | dict[str, Any]:
+    """One task on one model, on one device; the artifact has mteb's results layout."""
+    asked = score.asked
 
     def make(folder: Path) -> Mapping[str, Any]:
-        raw = store.get(score.data)
-        files = [raw.file(name) for name in local_names(score.task.location)]
-        with device:
-            return evaluate_task(score.task, files, score.model, folder, options)
+        files = []
+        if score.data is not None and score.task.location is not None:
+            raw = store.get(score.data)
+            files = [raw.file(name) for name in local_names(score.task.location)]
+        return evaluate_task(asked, files, folder, store, device, mirror)
 
-    return report(store.build(score.result, make, environment_of(options.device, "fp32")))
+    with machine.devices.any_of(device_names(asked.options.device)) as device:
+        return report(store.build(score.result, make, environment_of(device, "fp32")))

@@ -52,7 +52,7 @@ def decontaminate(
 
 def _texts(step: TextsStep, store: Store) -> tuple[Artifact, bool]:
     def make(folder: Path) -> Mapping[str, Any]:
-        if step.task is None or step.data is None:
+        if step.task is None or step.task.location is None or step.data is None:
             found = mteb_texts(step.spec.dataset)
         else:
             data = store.get(step.data.spec)

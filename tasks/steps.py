@@ -12,6 +12,7 @@ from artifacts.location import Location
 from artifacts.models import ModelRef
 from artifacts.store import Artifact, Store
 from evaluation.records import EvalTask
+from evaluation.run import Asked
 from medi_sources.fetch import local_names
 from medi_sources.readers.superni import superni_definition
 from medi_sources.records import Source
@@ -109,13 +110,19 @@ class LeaksStep:
 
 @dataclass(frozen=True)
 class Score:
-    """One score to get: a task, a model, and the specs of its data and its result."""
+    """One score to get, of which side of the report, and the specs of its data and its result.
 
-    task: EvalTask
-    label: str  # "before" or "after"
-    model: ModelRef
-    data: Spec
+    mteb gets the data of its own tasks itself: `data` is None.
+    """
+
+    asked: Asked
+    label: str  # "before", "after", or "paraphrase 1" ... of the latter
+    data: Spec | None
     result: Spec
+
+    @property
+    def task(self) -> EvalTask:
+        return self.asked.task
 
 
 @dataclass(frozen=True)

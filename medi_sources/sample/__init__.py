@@ -17,8 +17,15 @@ from artifacts.errors import InputError
 from medi_sources.records import ParallelLines, Source, SuperNi
 from medi_sources.sample.evaluation import evaluation_files
 from medi_sources.sample.genres import Row, make_rows
+from medi_sources.sample.language_model import write_language_model
 from medi_sources.sample.layouts import encode, write_files
-from medi_sources.sample.models import world_sentences, world_text, write_encoder, write_miner
+from medi_sources.sample.models import (
+    SMALL,
+    world_sentences,
+    world_text,
+    write_encoder,
+    write_miner,
+)
 from medi_sources.sample.planted import Leak, leaks_of, planted_instances, planted_rows
 from medi_sources.sample.tasks import (
     Instance,
@@ -41,8 +48,9 @@ def write_sample(sources: Sequence[Source], folder: Path, seed: int = 0, rows: i
 
     mirror/<mirror path>: every file of every source, about `rows` rows each; a file's content
     hangs on its path, not on which other sources are there.
-    mirror/huggingface.co/medi/: sample-world/eval (held-out evaluation files), sample-encoder
-    and sample-miner (sentence-transformers folders).
+    mirror/huggingface.co/medi/: sample-world/eval (held-out evaluation files), sample-encoder,
+    sample-encoder-small and sample-miner (sentence-transformers folders), sample-lm (a causal
+    language model).
     truth/<dataset>.jsonl: {"query", "answers", "planted"}: all texts of the dataset that answer
     the query, and those of them that no row pairs with it. For Super-NI the texts are inputs,
     answers say the same with the same output, and "label" is the output (null: free answers).
@@ -68,6 +76,8 @@ def write_sample(sources: Sequence[Source], folder: Path, seed: int = 0, rows: i
         (mirror / _HUB / "sample-world" / "eval" / name).write_bytes(content)
     vocabulary = world_text(elsewhere, seed)
     write_encoder(mirror / _HUB / "sample-encoder", vocabulary, seed)
+    write_encoder(mirror / _HUB / "sample-encoder-small", vocabulary, seed, SMALL)
+    write_language_model(mirror / _HUB / "sample-lm", vocabulary, seed)
     known = [*vocabulary, *world_sentences(world), *world_sentences(held_out)]
     write_miner(mirror / _HUB / "sample-miner", known, seed)
 

@@ -36,6 +36,7 @@ def evaluation_files(world: World, seed: int) -> dict[str, bytes]:
         "groups.tar.gz": _groups(world, Random(f"groups {seed}")),
         "squad.json": _squad(world, Random(f"squad {seed}")),
         **_captions(world, Random(f"captions {seed}")),
+        **_prompts(world, Random(f"prompts {seed}")),
     }
 
 
@@ -88,16 +89,37 @@ def _questions(world: World, rng: Random) -> bytes:
     """300 lines `COARSE:fine question ?`, 50 of each class."""
     lines = []
     for coarse in _CLASSES:
-        asked = [
-            (fact.relation.label, texts.ask(fact, phrasing))
-            for told in world.facts.values()
-            for fact in told
-            for phrasing in range(3)
-            if fact.relation.label.startswith(coarse)
-        ]
-        lines += [f"{label} {text.replace('?', ' ?')}\n" for label, text in rng.sample(asked, 50)]
+        asked = rng.sample(_asked_of(world, coarse), 50)
+        lines += [f"{label} {text.replace('?', ' ?')}\n" for label, text in asked]
     rng.shuffle(lines)
     return "".join(lines).encode("latin-1")
+
+
+def _asked_of(world: World, coarse: str) -> list[tuple[str, str]]:
+    """(label, question), for every fact of the class and every way to ask it."""
+    return [
+        (fact.relation.label, texts.ask(fact, phrasing))
+        for told in world.facts.values()
+        for fact in told
+        for phrasing in range(3)
+        if fact.relation.label.startswith(coarse)
+    ]
+
+
+def _prompts(world: World, rng: Random) -> dict[str, bytes]:
+    """120 questions to choose examples from and 30 to answer, as many of each class: what kind of
+    answer is asked for?"""
+    parts: dict[str, list[tuple[int, str]]] = {"train": [], "test": []}
+    for number, coarse in enumerate(_CLASSES):
+        asked = [(number, text) for _, text in rng.sample(_asked_of(world, coarse), 25)]
+        parts["train"] += asked[:20]
+        parts["test"] += asked[20:]
+    files = {}
+    for part, rows in parts.items():
+        rng.shuffle(rows)
+        values = [{"idx": i, "text": text, "label": n} for i, (n, text) in enumerate(rows)]
+        files[f"prompt_{part}.json"] = json.dumps(values, indent=2).encode()
+    return files
 
 
 def _groups(world: World, rng: Random) -> bytes:

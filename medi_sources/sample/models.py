@@ -1,8 +1,9 @@
-"""The sample's two encoders, as sentence-transformers folders written without torch.
+"""The sample's encoders, as sentence-transformers folders written without torch.
 
 sample-encoder: a random T5 encoder laid out like GTR (mean pooling, bias-free Dense, L2 norm),
-to be trained. sample-miner: one seeded random vector a word, longer for rarer words, so that the
-cosine is weighted word overlap: fast, and good enough to mine with.
+to be trained; sample-encoder-small: a smaller one. sample-miner: one seeded random vector a word,
+longer for rarer words, so that the cosine is weighted word overlap: fast, and good enough to mine
+with.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -34,13 +36,25 @@ from medi_sources.sample.world import World
 
 _SPECIAL = ["<pad>", "</s>", "<unk>"]  # T5's ids: 0, 1, 2
 _VOCABULARY = 2048  # so few that names are split into syllables
-_WIDTH, _HEADS, _LAYERS, _FORWARD, _BUCKETS = 128, 4, 2, 512, 32
+_HEADS, _BUCKETS = 4, 32
 _MINER_WIDTH = 256
 _PROMPTS = (
     "Represent the question for retrieving supporting documents: ",
     "Represent the document for retrieval: ",
     "Represent the sentence for finding a paraphrase; Input: ",
 )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a T5 encoder."""
+
+    width: int
+    layers: int
+    forward: int
+
+
+BASE, SMALL = Shape(128, 2, 512), Shape(64, 1, 256)
 
 
 def world_text(world: World, seed: int) -> list[str]:
@@ -73,8 +87,8 @@ def world_sentences(world: World) -> list[str]:
     ]
 
 
-def write_encoder(folder: Path, corpus: Sequence[str], seed: int) -> None:
-    """Write sample-encoder; its vocabulary is counted on `corpus`."""
+def write_encoder(folder: Path, corpus: Sequence[str], seed: int, shape: Shape = BASE) -> None:
+    """Write sample-encoder, or -small; its vocabulary is counted on `corpus`."""
     tokenizer = _t5_tokenizer(corpus)
     settings = {
         "tokenizer_class": "T5Tokenizer",
@@ -84,37 +98,39 @@ def write_encoder(folder: Path, corpus: Sequence[str], seed: int) -> None:
         "unk_token": "<unk>",
         "extra_ids": 0,
     }
-    pooling = {"word_embedding_dimension": _WIDTH, "pooling_mode_mean_tokens": True}
+    pooling = {"word_embedding_dimension": shape.width, "pooling_mode_mean_tokens": True}
     dense = {
-        "in_features": _WIDTH,
-        "out_features": _WIDTH,
+        "in_features": shape.width,
+        "out_features": shape.width,
         "bias": False,
         "activation_function": "torch.nn.modules.linear.Identity",
     }
     rng = np.random.default_rng(seed)
-    _write_json(folder / "config.json", _t5_config(tokenizer.get_vocab_size()))
-    _write_json(folder / "tokenizer_config.json", settings)
+    write_json(folder / "config.json", _t5_config(tokenizer.get_vocab_size(), shape))
+    write_json(folder / "tokenizer_config.json", settings)
     tokenizer.save(str(folder / "tokenizer.json"))
-    _write_json(
+    write_json(
         folder / "sentence_bert_config.json", {"max_seq_length": 512, "do_lower_case": False}
     )
-    _write_json(folder / "1_Pooling" / "config.json", pooling)
-    _write_json(folder / "2_Dense" / "config.json", dense)
+    write_json(folder / "1_Pooling" / "config.json", pooling)
+    write_json(folder / "2_Dense" / "config.json", dense)
     _write_modules(folder, ["Transformer", "Pooling", "Dense", "Normalize"])
-    _save(folder / "model.safetensors", _t5_weights(rng, tokenizer.get_vocab_size()))
-    _save(folder / "2_Dense" / "model.safetensors", {"linear.weight": _projection(rng)})
+    save_weights(folder / "model.safetensors", _t5_weights(rng, tokenizer.get_vocab_size(), shape))
+    save_weights(
+        folder / "2_Dense" / "model.safetensors", {"linear.weight": _projection(rng, shape)}
+    )
 
 
-def _t5_config(vocabulary: int) -> dict[str, object]:
+def _t5_config(vocabulary: int, shape: Shape) -> dict[str, object]:
     return {
         "architectures": ["T5EncoderModel"],
         "model_type": "t5",
         "vocab_size": vocabulary,
-        "d_model": _WIDTH,
-        "d_kv": _WIDTH // _HEADS,
-        "d_ff": _FORWARD,
-        "num_layers": _LAYERS,
-        "num_decoder_layers": _LAYERS,
+        "d_model": shape.width,
+        "d_kv": shape.width // _HEADS,
+        "d_ff": shape.forward,
+        "num_layers": shape.layers,
+        "num_decoder_layers": shape.layers,
         "num_heads": _HEADS,
         "relative_attention_num_buckets": _BUCKETS,
         "relative_attention_max_distance": 128,
@@ -149,7 +165,7 @@ def write_miner(folder: Path, corpus: Sequence[str], seed: int) -> None:
     vectors = np.random.default_rng(seed).standard_normal((len(vocabulary), _MINER_WIDTH))
     vectors *= np.array(weights)[:, None] / np.linalg.norm(vectors, axis=1, keepdims=True)
     static = folder / "0_StaticEmbedding"
-    _save(static / "model.safetensors", {"embedding.weight": vectors.astype(np.float32)})
+    save_weights(static / "model.safetensors", {"embedding.weight": vectors.astype(np.float32)})
     tokenizer.save(str(static / "tokenizer.json"))
     _write_modules(folder, ["StaticEmbedding", "Normalize"], first_in_root=False)
 
@@ -195,38 +211,41 @@ def _metaspace() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), spaces])
 
 
-def _t5_weights(rng: np.random.Generator, vocabulary: int) -> dict[str, npt.NDArray[Any]]:
+def _t5_weights(
+    rng: np.random.Generator, vocabulary: int, shape: Shape
+) -> dict[str, npt.NDArray[Any]]:
     """Random weights with the standard deviations T5 starts from."""
 
     def normal(rows: int, columns: int, deviation: float) -> npt.NDArray[Any]:
         return rng.standard_normal((rows, columns)) * deviation
 
-    wide = _WIDTH**-0.5
-    weights = {"shared.weight": normal(vocabulary, _WIDTH, 1.0)}
-    for layer in range(_LAYERS):
+    width = shape.width
+    wide = width**-0.5
+    weights = {"shared.weight": normal(vocabulary, width, 1.0)}
+    for layer in range(shape.layers):
         block = f"encoder.block.{layer}.layer"
         attention = f"{block}.0.SelfAttention"
-        weights[f"{attention}.q.weight"] = normal(_WIDTH, _WIDTH, wide * (_WIDTH // _HEADS) ** -0.5)
+        weights[f"{attention}.q.weight"] = normal(width, width, wide * (width // _HEADS) ** -0.5)
         for name in "kvo":
-            weights[f"{attention}.{name}.weight"] = normal(_WIDTH, _WIDTH, wide)
+            weights[f"{attention}.{name}.weight"] = normal(width, width, wide)
         if layer == 0:
             bias = normal(_BUCKETS, _HEADS, wide)
             weights[f"{attention}.relative_attention_bias.weight"] = bias
         forward = f"{block}.1.DenseReluDense"
-        weights[f"{forward}.wi.weight"] = normal(_FORWARD, _WIDTH, wide)
-        weights[f"{forward}.wo.weight"] = normal(_WIDTH, _FORWARD, _FORWARD**-0.5)
-        weights[f"{block}.0.layer_norm.weight"] = np.ones(_WIDTH)
-        weights[f"{block}.1.layer_norm.weight"] = np.ones(_WIDTH)
-    weights["encoder.final_layer_norm.weight"] = np.ones(_WIDTH)
+        weights[f"{forward}.wi.weight"] = normal(shape.forward, width, wide)
+        weights[f"{forward}.wo.weight"] = normal(width, shape.forward, shape.forward**-0.5)
+        weights[f"{block}.0.layer_norm.weight"] = np.ones(width)
+        weights[f"{block}.1.layer_norm.weight"] = np.ones(width)
+    weights["encoder.final_layer_norm.weight"] = np.ones(width)
     return weights
 
 
-def _projection(rng: np.random.Generator) -> npt.NDArray[Any]:
+def _projection(rng: np.random.Generator, shape: Shape) -> npt.NDArray[Any]:
     """A random projection: it keeps angles in expectation."""
-    return rng.standard_normal((_WIDTH, _WIDTH)) * _WIDTH**-0.5
+    return rng.standard_normal((shape.width, shape.width)) * shape.width**-0.5
 
 
-def _save(path: Path, weights: dict[str, npt.NDArray[Any]]) -> None:
+def save_weights(path: Path, weights: dict[str, npt.NDArray[Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
     save_file(arrays, path, metadata={"format": "pt"})
@@ -244,9 +263,9 @@ def _write_modules(folder: Path, names: Iterable[str], first_in_root: bool = Tru
     ]
     for module in modules:
         (folder / str(module["path"])).mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "modules.json", modules)
+    write_json(folder / "modules.json", modules)
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=2) + "\n")

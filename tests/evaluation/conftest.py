@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from artifacts.models import ModelRef, resolve_model
+from artifacts.store import Store
 from evaluation.records import EvalTask
 
-INSTRUCTION = "Represent the text for a test: "
 METRICS = {
     "stsb_csv": ("STS", "cosine_spearman"),
     "sts_tsv": ("STS", "cosine_spearman"),
@@ -37,9 +37,8 @@ def eval_task() -> Callable[..., EvalTask]:
             "category": category,
             "location": {"kind": "hub", "repository": "a/b", "revision": "r1", "files": ["f"]},
             "layout": layout,
-            "query_instruction": INSTRUCTION,
-            "doc_instruction": INSTRUCTION,
             "metric": metric,
+            "characters": 1000,
             "licence": "CC0-1.0",
             "test_rows": 6 if layout == "label_lines" else None,
         }
@@ -84,6 +83,11 @@ def words() -> dict[str, list[float]]:
 @pytest.fixture(scope="session")
 def word_model(tmp_path_factory: pytest.TempPathFactory, words: dict[str, list[float]]) -> ModelRef:
     return save_word_model(tmp_path_factory.mktemp("models") / "word-model", words)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
 
 
 @pytest.fixture(scope="session")

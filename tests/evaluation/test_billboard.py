@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifacts.models import ModelRef
+from artifacts.store import Store
 from evaluation.billboard import largest_cosines
 from evaluation.records import EvalTask, EvaluationOptions
-from evaluation.run import evaluate_task
+from evaluation.run import Asked, evaluate_task
 
 
 def test_the_nearest_reference_counts_and_length_does_not() -> None:
@@ -57,7 +58,6 @@ def test_the_task_is_the_correlation_over_all_judged_texts(
     refs.write_text(
         "".join(json.dumps({"seg_id": s, "refs": r}) + "\n" for s, r in references.items())
     )
-    result = evaluate_task(
-        eval_task("billboard"), [judged, refs], model, tmp_path / "out", EvaluationOptions()
-    )
-    assert result["score"] == pytest.approx(2.0 / math.sqrt(0.56 * 8), abs=1e-5)
+    asked = Asked(eval_task("billboard"), model, None, EvaluationOptions())
+    result = evaluate_task(asked, [judged, refs], tmp_path / "out", Store(tmp_path / "store"))
+    assert result["score"] == pytest.approx(2.0 / math.sqrt(0.56 * 8), abs=1e-4)

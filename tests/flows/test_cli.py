@@ -75,7 +75,7 @@ def test_catalog_and_annotations_have_no_fault(medi: Run) -> None:
 def test_plan_as_json_needs_no_server(medi: Run, tmp_path: Path) -> None:
     run = medi("plan", "--only", "squad_pairs", "--store", str(tmp_path), "--json")
     report = json.loads(run.stdout)
-    stages = {"fetch": 6, "pairs": 1, "mine": 1, "shards": 1, "texts": 5, "decontaminate": 1,
+    stages = {"fetch": 7, "pairs": 1, "mine": 1, "shards": 1, "texts": 6, "decontaminate": 1,
               "publish": 1}  # fmt: skip
     assert Counter(step["stage"] for step in report["run"]) == stages
     assert report["cached"] == 0

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from artifacts.errors import InputError
-from flows.planning_models import plan_train
+from flows.planning_training import plan_train
 from tasks.steps import Training
 from training.options import TrainingOptions
 
@@ -168,7 +168,7 @@ def test_planning_imports_neither_torch_nor_prefect(
     code = """if True:
         import sys
         import flows.run
-        from flows.planning_models import plan_train
+        from flows.planning_training import plan_train
         medi, encoder, store = sys.argv[1:]
         plan_train(medi, None, "real-small", encoder, None, store, {"device": "cpu"})
         print({"torch", "prefect", "transformers"} & set(sys.modules))

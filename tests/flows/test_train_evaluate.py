@@ -147,6 +147,28 @@ def test_report_shows_before_and_after_and_mteb_opens_the_results(
     assert all(f"{100 * task['after']:.2f}" in page for task in scores["tasks"])
 
 
+def test_a_task_that_cannot_be_had_is_told_and_the_rest_finish(
+    evaluated: subprocess.CompletedProcess[str],
+    store: Path,
+    medi: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert evaluated.returncode == 0, evaluated.stderr
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
+    model, out = str(store.parent / "model"), tmp_path / "results"
+    where = ("--out", str(out), "--store", str(store))
+    run = medi("evaluate", model, *where, "--tasks", "BIOSSES", "SampleSTS")
+    assert run.returncode == 1
+    assert "medi: BIOSSES failed: " in run.stderr and "HF_HUB_OFFLINE is set" in run.stderr
+    assert {task["task"] for task in json.loads((out / "scores.json").read_text())["tasks"]} == {
+        "SampleSTS"
+    }
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "BIOSSES" in page and "HF_HUB_OFFLINE is set" in page
+
+
 def test_a_second_run_trains_and_evaluates_nothing(
     evaluated: subprocess.CompletedProcess[str],
     store: Path,

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from flows.planning_models import plan_train
+from flows.planning_training import plan_train
 from tasks import train_stages as stages
 from tests.flows.test_golden import digest
 from training import plan, token_store

@@ -10,6 +10,7 @@ import re
 import tarfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,7 @@ def _evaluation_texts(sample: Path) -> dict[str, list[str]]:
     sts = list(csv.reader((folder / "sts.csv").open(newline="")))
     lines = (folder / "questions.label").read_text(encoding="latin-1").splitlines()
     hyps = [json.loads(line) for line in (folder / "captions_THumB-1.0.jsonl").open()]
+    prompts = {part: _prompts(sample, part) for part in ("train", "test")}
     return {
         "paragraphs": [p["context"] for p in paragraphs],
         "asked": [qa["question"] for p in paragraphs for qa in p["qas"]],
@@ -70,7 +72,16 @@ def _evaluation_texts(sample: Path) -> dict[str, list[str]]:
         "sts": [text for row in sts for text in row[:2]],
         "questions": [line.partition(" ")[2] for line in lines],
         "captions": [line["hyp"] for line in hyps],
+        "prompts_train": [row["text"] for row in prompts["train"]],
+        "prompts_test": [row["text"] for row in prompts["test"]],
     }
+
+
+def _prompts(sample: Path, part: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(
+        (_evaluation(sample) / f"prompt_{part}.json").read_text()
+    )
+    return rows
 
 
 def test_evaluation_files_have_real_layouts_and_enough_rows(sample: Path) -> None:
@@ -86,6 +97,16 @@ def test_evaluation_files_have_real_layouts_and_enough_rows(sample: Path) -> Non
     classes = Counter(re.match(r"([A-Z]+):[a-z]+ \S", line)[1] for line in lines)  # type: ignore[index]
     assert set(classes) == {"ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"}
     assert set(classes.values()) == {50}
+
+
+def test_prompt_rows_have_every_class_on_both_sides_and_no_text_on_both(sample: Path) -> None:
+    texts = _evaluation_texts(sample)
+    assert not set(texts["prompts_train"]) & set(texts["prompts_test"])
+    for part, each in (("train", 20), ("test", 5)):
+        rows = _prompts(sample, part)
+        assert Counter(row["label"] for row in rows) == dict.fromkeys(range(6), each)
+        assert [row["idx"] for row in rows] == list(range(6 * each))
+        assert len({row["text"] for row in rows}) == 6 * each
 
 
 def test_evaluation_scores_are_graded(sample: Path) -> None:

@@ -1,4 +1,4 @@
-"""The sample's encoders load like any other and behave like what they stand for."""
+"""The sample's models load like any other and behave like what they stand for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medi_sources.sample import write_sample
 
@@ -107,3 +108,31 @@ def test_miner_knows_every_character_and_stands_empty_texts(miner: SentenceTrans
     vectors = miner.encode(["zyxwv qqq!", "\u96ea", ""])
     assert np.isfinite(vectors).all()
     assert np.linalg.norm(vectors[0]) == pytest.approx(1, abs=1e-5)
+
+
+def test_language_model_is_small_and_whole(models: Path) -> None:
+    """All weights must come from the file; every text must go into its tokens and come back."""
+    folder = models / "sample-lm"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 500_000
+    model, told = AutoModelForCausalLM.from_pretrained(str(folder), output_loading_info=True)
+    assert not any(told[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
+    assert len(tokenizer) == model.config.vocab_size
+    for text in (_paragraphs(models)[0][1], "Q: who?\nA:\n\n \u96ea  caf\u00e9 \U0001f600"):
+        ids = tokenizer(text)["input_ids"]
+        assert tokenizer.decode(ids) == text
+        assert max(ids) < model.config.vocab_size
+    assert len(tokenizer.tokenize(" founded")) < len(" founded")
+
+
+def test_language_model_says_other_things_of_other_prompts(models: Path) -> None:
+    """Weights of zero, or a context that is not read, would give one answer to all."""
+    folder = str(models / "sample-lm")
+    model: Any = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    with torch.inference_mode():
+        last = [
+            model(**tokenizer(question, return_tensors="pt")).logits[0, -1]
+            for question, _, _ in _paragraphs(models)[:2]
+        ]
+    assert float((last[0] - last[1]).abs().max()) > 1e-3

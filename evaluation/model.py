@@ -20,6 +20,8 @@ from evaluation.records import EvaluationOptions, Instructions
 if TYPE_CHECKING:
     from mteb.models import SentenceTransformerEncoderWrapper
 
+    from evaluation.language_model import LanguageModel
+
 INSTRUCTION_MODEL = "medi.json"  # what training leaves in the folder of a model it made
 
 # Datasets of MEDI -> the tasks of MTEB(eng, v1) that are evaluated on the same source.
@@ -96,9 +98,18 @@ def device_names(asked: str) -> list[str]:
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
 
 
+@cache
+def loaded_language_model(model: ModelRef, device: str) -> LanguageModel:
+    """Loaded once a process and device, as encoders are."""
+    from evaluation.language_model import load_language_model
+
+    return load_language_model(model.folder, device)
+
+
 def forget_models() -> None:
     """Let go of the models that this process has loaded."""
     _load.cache_clear()
+    loaded_language_model.cache_clear()
 
 
 @cache

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from artifacts.errors import DatasetError
 from artifacts.models import ModelRef
 from artifacts.store import Store
-from evaluation.model import load_encoder
+from evaluation.model import load_encoder, loaded_language_model
 from evaluation.mteb_tasks import parts
 from evaluation.records import EvalTask, EvaluationOptions, Instructions
 from evaluation.results import DECIMALS, make_timeless
@@ -32,6 +32,7 @@ VERSION = 2
 INTERVALS = "intervals.json"
 PROMPTS = "prompts.jsonl"
 _PREDICTIONS = "predictions"
+_MOST_RANKED = 20_000_000  # documents: MIND's 97 million would be gigabytes of predictions
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,13 @@ def evaluate_task(
     DatasetError for data that are not what the record says or not to be had, InputError for a
     folder that holds no model.
     """
+    from datasets import disable_progress_bars
+
     from evaluation.encoder import SharedEncoder
     from evaluation.queries import absent_documents
     from evaluation.tasks import build_task
 
+    disable_progress_bars()  # one a chunk of a corpus
     task, options = asked.task, asked.options
     built = build_task(task, files, options, mirror)
     wrapper = load_encoder(asked.model, asked.instructions, built.metadata.type, device)
@@ -99,12 +103,20 @@ def _scored(encoder: SharedEncoder, task: AbsTask, out: Path, options: Evaluatio
         cache=ResultCache(out),
         co2_tracker=False,
         overwrite_strategy="always",
-        prediction_folder=out / _PREDICTIONS,
+        prediction_folder=out / _PREDICTIONS if _ranked(task) <= _MOST_RANKED else None,
         encode_kwargs={"batch_size": options.batch_size, "show_progress_bar": False},
         show_progress_bar=False,
     )
     (result,) = outcome.task_results
     return float(result.get_score())
+
+
+def _ranked(task: AbsTask) -> int:
+    """Of reranking tasks, how many documents are ranked before, over all queries."""
+    layers = [layer for part in parts(task) for layer in (part.dataset or {}).values()]
+    splits = [split for layer in layers if isinstance(layer, dict) for split in layer.values()]
+    ranked = [split["top_ranked"] for split in splits if isinstance(split, dict)]
+    return sum(len(documents) for one in ranked if one for documents in one.values())
 
 
 def _searching(encoder: SharedEncoder, task: AbsTask, memory_mib: int) -> Any:
@@ -119,14 +131,13 @@ def _searching(encoder: SharedEncoder, task: AbsTask, memory_mib: int) -> Any:
 
 def _prepare(task: AbsTask, asked: Asked, out: Path, device: str) -> None:
     """Prompt retrieval needs a language model, and keeps its prompts and answers."""
-    from evaluation.language_model import load_language_model
     from evaluation.prompt_retrieval import AbsTaskPromptRetrieval
 
     if isinstance(task, AbsTaskPromptRetrieval):
         task.options = asked.options.prompts
         task.prompts_path = out / PROMPTS
         if asked.lm is not None:
-            task.language_model = load_language_model(asked.lm.folder, device)
+            task.language_model = loaded_language_model(asked.lm, device)
 
 
 def _write_interval(asked: Asked, task: AbsTask, score: float, out: Path) -> None:

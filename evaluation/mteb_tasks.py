@@ -39,6 +39,10 @@ _SPDX = {
 }
 
 
+class DataNotHad(DatasetError):
+    """A task's data did not come; another attempt may get them."""
+
+
 @lru_cache(maxsize=1)
 def _benchmark() -> Mapping[str, AbsTask]:
     import mteb
@@ -51,7 +55,7 @@ def load_mteb_task(name: str, data: Mapping[str, str], seed: int, mirror: Path |
 
     They come from `<mirror>/huggingface.co/<repository>`, else as `datasets` gets them: from its
     cache or the Hub. Raises InputError where the installed mteb would load other data than `data`
-    (repository -> revision), DatasetError where they are not to be had.
+    (repository -> revision), DataNotHad where they are not to be had.
     """
     _require_same_data(name, data)
     task = _new(name, seed)
@@ -71,7 +75,7 @@ def _load(task: AbsTask, mirror: Path | None) -> None:
         task.load_data()
     except (OSError, ValueError, KeyError, RuntimeError) as error:  # also those of Hub and datasets
         reason = str(error).strip().partition("\n")[0] or "no reason given"
-        raise DatasetError(
+        raise DataNotHad(
             f"{metadata.name}: {metadata.dataset['path']} at {metadata.dataset['revision'][:12]} "
             f"is not to be had ({type(error).__name__}: {reason}): give a mirror folder that has "
             "it (--mirror), or a network"

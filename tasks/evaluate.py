@@ -9,9 +9,11 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.tasks import exponential_backoff
 
 from artifacts.store import Store
 from evaluation.model import device_names
+from evaluation.mteb_tasks import DataNotHad
 from evaluation.run import evaluate_task
 from medi_sources.fetch import local_names
 from tasks import devices as machine  # a module: Ray pickles what the task's code names
@@ -20,11 +22,20 @@ from tasks.stages import environment_of
 from tasks.steps import Score
 
 
+def _network_trouble(task: Any, run: Any, state: State[Any]) -> bool:
+    """mteb's own tasks come over the network."""
+    return isinstance(state.result(raise_on_failure=False), DataNotHad)
+
+
 @task(
     name="evaluate",
     task_run_name="evaluate: {score.task.name} ({score.label})",
     tags=["evaluate"],
     cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=exponential_backoff(backoff_factor=2),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=_network_trouble,
 )
 def evaluate(score: Score, store: Store, mirror: Path | None) -> State[Any] | dict[str, Any]:
     """One task on one model, on one device; the artifact has mteb's results layout."""

@@ -81,7 +81,7 @@ class LanguageModel:
         return found
 
     def likelihoods(self, prompt: str, answers: Sequence[str]) -> list[float]:
-        """log p(answer | prompt), summed over the answer's tokens, for each answer.
+        """log p(answer | prompt), its mean over the answer's tokens, for each answer.
 
         Tokens are those of prompt and answer in one piece; the prompt's part, as far as all have it
         in common, is computed once.
@@ -98,7 +98,7 @@ class LanguageModel:
             first = torch.log_softmax(out.logits[0, -1].float(), dim=-1)
             later = self._later(out.past_key_values, len(prefix), answers_ids)
         return [
-            float(first[ids[0]]) + sum(float(scores[i]) for i in range(len(ids) - 1))
+            (float(first[ids[0]]) + sum(float(scores[i]) for i in range(len(ids) - 1))) / len(ids)
             for ids, scores in zip(answers_ids, later, strict=True)
         ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import warnings
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 INSTRUCTION_MODEL = "medi.json"  # what training leaves in the folder of a model it made
 
+_loading = threading.Lock()
+
 # Datasets of MEDI -> the tasks of MTEB(eng, v1) that are evaluated on the same source.
 _TRAINED_ON = {"fever": "FEVER", "hotpotqa": "HotpotQA", "msmarco": "MSMARCO", "nq": "NQ"}
 
@@ -38,10 +41,27 @@ def result_name(model: ModelRef) -> str:
     return "local/" + re.sub(r"[^\w.-]+", "_", model.folder.resolve().name)
 
 
+def is_released_instructor(model: ModelRef) -> bool:
+    """The models that the paper's authors released leave the instruction out of the mean.
+
+    sentence-transformers knows that by their name on the Hub alone.
+    """
+    return model.name.lower().startswith("hkunlp/instructor-")
+
+
 def takes_instructions(model: ModelRef, options: EvaluationOptions) -> bool:
+    """`auto`: medi's own models, and the paper's."""
     if options.instructions == "auto":
-        return (model.folder / INSTRUCTION_MODEL).is_file()
+        return (model.folder / INSTRUCTION_MODEL).is_file() or is_released_instructor(model)
     return options.instructions == "always"
+
+
+def declares_prompts(model: ModelRef) -> bool:
+    """Whether the folder says what sentence-transformers is to put in front of a text."""
+    path = model.folder / "config_sentence_transformers.json"
+    if not path.is_file():
+        return False
+    return any(json.loads(path.read_text(encoding="utf-8")).get("prompts", {}).values())
 
 
 def trained_on(model: ModelRef) -> set[str]:
@@ -98,9 +118,14 @@ def device_names(asked: str) -> list[str]:
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
 
 
-@cache
 def loaded_language_model(model: ModelRef, device: str) -> LanguageModel:
-    """Loaded once a process and device, as encoders are."""
+    """Loaded once a process and device, as encoders are; one at a time passes through memory."""
+    with _loading:
+        return _language_model(model, device)
+
+
+@cache
+def _language_model(model: ModelRef, device: str) -> LanguageModel:
     from evaluation.language_model import load_language_model
 
     return load_language_model(model.folder, device)
@@ -109,7 +134,7 @@ def loaded_language_model(model: ModelRef, device: str) -> LanguageModel:
 def forget_models() -> None:
     """Let go of the models that this process has loaded."""
     _load.cache_clear()
-    loaded_language_model.cache_clear()
+    _language_model.cache_clear()
 
 
 @cache
@@ -137,5 +162,7 @@ def _load(model: ModelRef, device: str) -> Any:
             f"model {model.name!r}: {model.folder} cannot be loaded as a sentence-transformers "
             f"folder ({first})"
         ) from error
+    if is_released_instructor(model):
+        loaded.set_pooling_include_prompt(False)
     # model_kwargs speak to the transformer alone; a Dense behind it may be of 16 bits as well.
     return loaded.float()

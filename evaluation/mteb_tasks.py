@@ -65,6 +65,9 @@ def load_mteb_task(name: str, data: Mapping[str, str], seed: int, mirror: Path |
 
 
 def _load(task: AbsTask, mirror: Path | None) -> None:
+    from datasets.exceptions import DatasetsError
+    from httpx import HTTPError
+
     metadata = task.metadata
     place = dict(metadata.dataset)
     local = mirror / "huggingface.co" / place["path"] if mirror else None
@@ -73,9 +76,10 @@ def _load(task: AbsTask, mirror: Path | None) -> None:
     try:
         task.metadata = metadata.model_copy(update={"dataset": place})
         task.load_data()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:  # also those of Hub and datasets
+    except (OSError, ValueError, KeyError, RuntimeError, DatasetsError, HTTPError) as error:
         reason = str(error).strip().partition("\n")[0] or "no reason given"
-        raise DataNotHad(
+        came = isinstance(error, OSError | DatasetsError | HTTPError)
+        raise (DataNotHad if came else DatasetError)(
             f"{metadata.name}: {metadata.dataset['path']} at {metadata.dataset['revision'][:12]} "
             f"is not to be had ({type(error).__name__}: {reason}): give a mirror folder that has "
             "it (--mirror), or a network"
@@ -86,10 +90,29 @@ def _load(task: AbsTask, mirror: Path | None) -> None:
 
 
 def _new(name: str, seed: int) -> AbsTask:
+    """A task that shares nothing with another: several are evaluated at once in a process."""
     known = _benchmark()[name]
+    task = _fresh(known, seed)
+    if parts(known) != [known]:
+        task.tasks = [_fresh(part, seed) for part in parts(known)]
+        task.taskname_to_task = {part.metadata.name: part for part in task.tasks}
+        task.metadata = task.metadata.model_copy(update={"tasks": task.tasks})
+    return task
+
+
+def _fresh(known: AbsTask, seed: int) -> Any:
     task = type(known)(seed=seed).filter_eval_splits(known.eval_splits)
     if len(task.hf_subsets) > 1:
         task.filter_languages(None, hf_subsets=known.hf_subsets)
+    return with_own_classifier(task)
+
+
+def with_own_classifier(task: Any) -> Any:
+    """mteb keeps one classifier a class, fitted in place: two threads would share it."""
+    from sklearn.base import clone
+
+    if hasattr(task, "evaluator_model"):
+        task.evaluator_model = clone(task.evaluator_model)
     return task
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from artifacts.errors import DatasetError
 from artifacts.models import ModelRef
 from artifacts.store import Store
-from evaluation.model import load_encoder, loaded_language_model
+from evaluation.model import is_released_instructor, load_encoder, loaded_language_model
 from evaluation.mteb_tasks import parts
 from evaluation.records import EvalTask, EvaluationOptions, Instructions
 from evaluation.results import DECIMALS, make_timeless
@@ -28,11 +29,15 @@ if TYPE_CHECKING:
 
     from evaluation.encoder import SharedEncoder
 
-VERSION = 2
+VERSION = 3
 INTERVALS = "intervals.json"
 PROMPTS = "prompts.jsonl"
 _PREDICTIONS = "predictions"
 _MOST_RANKED = 20_000_000  # documents: MIND's 97 million would be gigabytes of predictions
+
+
+def _on_cpu() -> AbstractContextManager[str]:
+    return nullcontext("cpu")
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,15 @@ def evaluate_task(
     files: Sequence[Path],
     out: Path,
     store: Store,
-    device: str = "cpu",
+    device: Callable[[], AbstractContextManager[str]] = _on_cpu,
     mirror: Path | None = None,
 ) -> dict[str, Any]:
     """Write the result into `out`: mteb's files, intervals.json; of prompt retrieval prompts.jsonl.
 
     `files` are the local copies of `task.location.files`, in that order. Embeddings are looked up
-    and kept in `store`. Returns {"task", "metric", "score" from -1 to 1, "embeddings"}. Raises
-    DatasetError for data that are not what the record says or not to be had, InputError for a
-    folder that holds no model.
+    and kept in `store`; `device` gives one, once the data are there. Returns {"task", "metric",
+    "score" from -1 to 1, "embeddings", "absent_documents"}. Raises DatasetError for data that are
+    not what the record says or not to be had, InputError for a folder that holds no model.
     """
     from datasets import disable_progress_bars
 
@@ -71,10 +76,12 @@ def evaluate_task(
     disable_progress_bars()  # one a chunk of a corpus
     task, options = asked.task, asked.options
     built = build_task(task, files, options, mirror)
-    wrapper = load_encoder(asked.model, asked.instructions, built.metadata.type, device)
-    encoder = SharedEncoder(wrapper, asked.model.key, store, options.memory_mib)
-    _prepare(built, asked, out, device)
-    score = _scored(encoder, built, out, options)
+    with device() as name:
+        wrapper = load_encoder(asked.model, asked.instructions, built.metadata.type, name)
+        pooled = ", prompt not pooled" if is_released_instructor(asked.model) else ""
+        encoder = SharedEncoder(wrapper, asked.model.key + pooled, store, options.memory_mib)
+        _prepare(built, asked, out, name)
+        score = _scored(encoder, built, out, options)
     if math.isnan(score):
         raise DatasetError(
             f"{task.name}: {task.metric} is not a number: the scores of the test rows, or the "

@@ -21,7 +21,7 @@ from artifacts.errors import DatasetError
 from artifacts.location import WebFiles
 from evaluation import layouts
 from evaluation.billboard import AbsTaskBillboard
-from evaluation.mteb_tasks import load_mteb_task
+from evaluation.mteb_tasks import load_mteb_task, with_own_classifier
 from evaluation.prompt_layouts import load_examples
 from evaluation.prompt_retrieval import AbsTaskPromptRetrieval, examples_dataset
 from evaluation.records import EvalTask, EvaluationOptions, Layout
@@ -46,7 +46,9 @@ def build_task(
     assert task.layout is not None  # EvalTask ties layout and location to the absence of mteb
     kind = _KINDS[task.layout]
     metadata = _metadata(task, kind.type, options)
-    built = type(task.name, (kind.base,), {"metadata": metadata})(seed=options.seed)
+    built = with_own_classifier(
+        type(task.name, (kind.base,), {"metadata": metadata})(seed=options.seed)
+    )
     built.dataset = kind.load(task, files, options)
     built.data_loaded = True
     return built

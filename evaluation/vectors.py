@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -105,7 +107,8 @@ class SharedVectors:
 
         texts = hashlib.sha256(sorted_2N.tobytes()).hexdigest()
         params = {"space": asdict(self._space), "texts": texts}
-        artifact, _ = self._store.build(Spec(STAGE, self._space.key, VERSION, params), make)
+        spec = Spec(STAGE, self._space.key, VERSION, params)
+        artifact, _ = self._store.build(spec, make, _environment())
         self._open(artifact.manifest.key)
 
     def read(self, positions_N: Positions, into_ND: Matrix) -> None:
@@ -139,6 +142,11 @@ class SharedVectors:
             self._pieces.append((artifact.file("vectors.npy"), digests_2N))
             self._known.add(key)
             self._dimension = int(artifact.manifest.counts["dimension"])
+
+
+def _environment() -> dict[str, str]:
+    packages = ("torch", "transformers", "sentence-transformers")
+    return {"machine": platform.machine(), **{name: version(name) for name in packages}}
 
 
 def digests_of(texts: Iterable[str]) -> Digests:

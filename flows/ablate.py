@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def ablate(
         # No bar: those of the flows inside would write over it.
         told = f"[{number}/{len(analysis.cells)}] {name}: {cell.slug}"
         print(told + (f" FAILED: {problem}" if problem else ""), file=sys.stderr, flush=True)
-    write_ablation(folder, analysis.title, analysis.claim, bars(analysis, folder))
+    write_ablation(folder, analysis.title, analysis.claim, bars(analysis, folder, failed))
     data = {"failed": failed, "task_runs": 0}
     if failed:
         message = "; ".join(f"{cell}: {problem}" for cell, problem in failed.items())
@@ -74,12 +74,12 @@ def _run(
     return None
 
 
-def bars(analysis: Ablation, folder: Path) -> Bars:
-    """What the cells' results are in the figure, times 100; None: not there."""
+def bars(analysis: Ablation, folder: Path, failed: Collection[str] = ()) -> Bars:
+    """What the results of the cells that have not failed are in the figure, times 100."""
     ours: dict[tuple[str, str], float] = {}
     for cell in analysis.cells:
         results = folder / cell.slug / "results"
-        if (results / SCORES).is_file():
+        if cell.slug not in failed and (results / SCORES).is_file():
             ours |= {at: 100 * s for at, s in _measured(analysis, cell, results) if s is not None}
     return Bars(ours, analysis.paper)
 
@@ -92,9 +92,12 @@ def _measured(
         for task in scores["tasks"]:
             for side in ("before", "after"):
                 yield (task["task"], side), task[side]
-    elif analysis.measure == "paraphrases":
+    elif analysis.measure == "gain":
+        for side, name in (("before", "untrained"), ("after", "trained")):
+            yield (cell.group, name), scores["average"][side]
+    elif analysis.measure == "paraphrases" and (results / ROBUSTNESS).is_file():
         means = json.loads((results / ROBUSTNESS).read_bytes())["average"]
         yield (cell.group, "best"), max(means)
         yield (cell.group, "worst"), min(means)
-    else:
+    elif analysis.measure == "average":
         yield (cell.group, cell.series), scores["average"]["after"]

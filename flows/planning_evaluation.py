@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from artifacts.errors import InputError
 from artifacts.keys import Spec
 from artifacts.location import HubFiles, Location
 from artifacts.models import ModelRef, resolve_model
@@ -80,7 +81,7 @@ def plan_evaluation(
     records = [_answerable(task, config.options) for task in select(tasks or config.tasks)]
     files = mirror_of(chosen.build, kept, mirror)
     models = _models(model, baseline, files)
-    lm = _language_model(records, config.options, files)
+    lm, no_lm = _language_model(records, config.options, files)
     scores = [
         _score(record, label, models[label.partition(",")[0]], lm, options, chosen)
         for record in sorted(records, key=lambda record: -record.characters)
@@ -89,7 +90,10 @@ def plan_evaluation(
     out_folder = Path(out).absolute()
     plan = EvaluationPlan(kept, files, out_folder, models, config, records, scores, {})
     missing = dict(unavailable(_needs(plan), files))
-    left = [score for score in scores if score.task.name not in missing]
+    if no_lm:
+        missing |= {score.task.name: no_lm for score in plan.stale if score.task.prompt}
+    stale = set(map(id, plan.stale))
+    left = [s for s in scores if s.task.name not in missing or id(s) not in stale]
     return EvaluationPlan(kept, files, out_folder, models, config, records, left, missing)
 
 
@@ -124,7 +128,7 @@ def _score(
     lm = lm if task.prompt else None
     how = options.model_dump(mode="json", exclude={*NO_CHANGE_OF_SCORE, *_WORDING, "prompts"})
     if task.prompt:
-        how["prompts"] = options.prompts.model_dump(exclude={"lm", "lm_batch"})
+        how["prompts"] = options.prompts.model_dump(exclude={"lm"})
     params = {
         "task": task.model_dump(mode="json", exclude=_ONLY_TOLD),
         "instructions": told,
@@ -148,6 +152,8 @@ def _needs(plan: EvaluationPlan) -> Iterator[tuple[str, Location]]:
         yield name, location
     for name, task in {s.task.name: s.task for s in plan.stale if s.task.mteb}.items():
         for repository, revision in (task.mteb or {}).items():
+            if plan.mirror and (plan.mirror / "huggingface.co" / repository).is_dir():
+                continue
             # Every repository has a card: where that is, or can be had, the data are too.
             card = HubFiles(repository=repository, revision=revision, files=("README.md",))
             yield name, card
@@ -158,7 +164,7 @@ def _models(model: str, baseline: str | None, mirror: Path | None) -> dict[str, 
     after = resolve_model(model, mirror)
     record = after.folder / "medi.json"
     if baseline is None and record.is_file():
-        baseline = str(json.loads(record.read_text(encoding="utf-8"))["base_encoder"])
+        baseline = json.loads(record.read_text(encoding="utf-8")).get("base_encoder")
     if baseline is None or baseline == "none":
         return {"after": after}
     return {"before": resolve_model(baseline, mirror), "after": after}
@@ -166,7 +172,12 @@ def _models(model: str, baseline: str | None, mirror: Path | None) -> dict[str, 
 
 def _language_model(
     tasks: Sequence[EvalTask], options: EvaluationOptions, mirror: Path | None
-) -> ModelRef | None:
+) -> tuple[ModelRef | None, str]:
+    """The model that answers, where one is asked for; else why there is none."""
     name = options.prompts.lm
-    asked = name is not None and any(task.prompt for task in tasks)
-    return resolve_model(name, mirror) if asked and name else None
+    if name is None or not any(task.prompt for task in tasks):
+        return None, ""
+    try:
+        return resolve_model(name, mirror), ""
+    except InputError as error:
+        return None, f"prompts.lm: {error}"

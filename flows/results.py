@@ -9,7 +9,9 @@ from typing import Any
 
 from artifacts.store import Artifact
 from evaluation.intervals import ScoreInterval, compare, read_interval
+from evaluation.model import declares_prompts, takes_instructions
 from evaluation.paper import PAPERS_LM
+from evaluation.prompts import PromptOptions
 from evaluation.records import EvalTask
 from evaluation.report import Report, write_report
 from evaluation.results import merge_results, of_other_versions
@@ -72,6 +74,16 @@ def other_versions(plan: EvaluationPlan) -> Iterator[str]:
             yield f"{task} ({side}) in {plan.out} is of mteb {version}: not in this report"
 
 
+def unprompted(plan: EvaluationPlan) -> Iterator[str]:
+    """A line for each model that is given nothing in front of a text."""
+    for side, model in plan.models.items():
+        if not takes_instructions(model, plan.config.options) and not declares_prompts(model):
+            yield (
+                f"{model.name} ({side}) declares no prompts and takes no instructions: texts are "
+                "embedded as they are (--instructions always gives it the tasks')"
+            )
+
+
 def _rows(plan: EvaluationPlan, found: _Found) -> Iterator[ScoreRow]:
     for task in plan.tasks:
         before, after = (found.get((task.name, side)) for side in _SIDES)
@@ -83,22 +95,27 @@ def _rows(plan: EvaluationPlan, found: _Found) -> Iterator[ScoreRow]:
             before_interval=_bounds(first),
             after_interval=_bounds(second),
             comparison=compare(first, second) if first and second else None,
-            reduced=_unlike_the_paper(task, plan.config.options.prompts.lm),
+            reduced=_unlike_the_paper(task, plan.config.options.prompts),
         )
 
 
 def _with_absent(task: EvalTask, result: Artifact | None) -> EvalTask:
-    absent = result.manifest.counts["absent_documents"] if result else 0
+    absent = result.manifest.counts.get("absent_documents", 0) if result else 0
     if not absent:
         return task
     note = f"{absent} relevant documents are not in the corpus: they count as not found."
     return task.model_copy(update={"note": f"{task.note} {note}".strip()})
 
 
-def _unlike_the_paper(task: EvalTask, lm: str | None) -> str:
-    if not task.prompt or lm == PAPERS_LM:
+def _unlike_the_paper(task: EvalTask, options: PromptOptions) -> str:
+    if not task.prompt:
         return ""
-    return f"answered by {lm}, not {PAPERS_LM}" if lm else "no language model answered"
+    if options.lm is None:
+        return "no language model answered"
+    if options.lm != PAPERS_LM:
+        return f"answered by {options.lm}, not {PAPERS_LM}"
+    rows = (PromptOptions().train_rows, PromptOptions().test_rows)
+    return "" if (options.train_rows, options.test_rows) == rows else "fewer or more rows"
 
 
 def _score(result: Artifact | None) -> float | None:

@@ -13,6 +13,7 @@ from artifacts.location import HubFiles, Location, WebFiles
 from medi_sources import hub
 from medi_sources.fetch import at_hand
 
+_ATTEMPTS = 3  # before a host counts as silent for all of its files
 _REFUSED = frozenset({401, 403, 404, 410})
 
 
@@ -62,11 +63,13 @@ def _ask(url: str, location: Location, silent: dict[str, str]) -> int | None:
             silent[urlsplit(url).netloc] = "HF_HUB_OFFLINE is set"
             return None
         headers = hub.token_headers()
-    try:
-        return httpx.head(url, headers=dict(headers), timeout=10.0).status_code
-    except httpx.HTTPError as error:
-        silent[urlsplit(url).netloc] = type(error).__name__
-        return None
+    for _ in range(_ATTEMPTS):
+        try:
+            return httpx.head(url, headers=dict(headers), timeout=10.0).status_code
+        except httpx.HTTPError as error:
+            cause = type(error).__name__
+    silent[urlsplit(url).netloc] = cause
+    return None
 
 
 def _place(location: Location) -> tuple[str, str]:

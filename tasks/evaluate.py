@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ def evaluate(score: Score, store: Store, mirror: Path | None) -> State[Any] | di
         if score.data is not None and score.task.location is not None:
             raw = store.get(score.data)
             files = [raw.file(name) for name in local_names(score.task.location)]
-        return evaluate_task(asked, files, folder, store, device, mirror)
+        free = partial(machine.devices.any_of, names)
+        return evaluate_task(asked, files, folder, store, free, mirror)
 
-    with machine.devices.any_of(device_names(asked.options.device)) as device:
-        return report(store.build(score.result, make, environment_of(device, "fp32")))
+    names = device_names(asked.options.device)
+    kind = names[0].partition(":")[0]
+    return report(store.build(score.result, make, environment_of(kind, "fp32")))

@@ -86,7 +86,7 @@ def _plain_likelihood(model: LanguageModel, prompt: str, answer: str) -> float:
         with torch.inference_mode():
             logits = model.model(torch.tensor([ids[:at]]), use_cache=False).logits[0, -1]
         total += float(torch.log_softmax(logits, dim=-1)[ids[at]])
-    return total
+    return total / (len(ids) - start)
 
 
 def _plain_tokens(model: LanguageModel, prompt: str, tokens: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,16 @@ def mirror(tmp_path: Path) -> Path:
         for b in WORDS[::2]
     ]
     _lines(tmp_path / "mirror/huggingface.co/mteb/biosses-sts/test.jsonl", pairs)
-    repository = tmp_path / "mirror/huggingface.co/mteb/scifact"
+    _corpus(tmp_path / "mirror/huggingface.co/mteb/scifact")
+    return tmp_path / "mirror"
+
+
+def _corpus(repository: Path) -> None:
     _lines(repository / "corpus.jsonl", [{"_id": w, "title": "", "text": w} for w in WORDS])
     _lines(repository / "queries.jsonl", [{"_id": f"q-{w}", "text": w} for w in WORDS])
     judged = [{"query-id": f"q-{w}", "corpus-id": w, "score": 1} for w in WORDS]
     _lines(repository / "qrels/test.jsonl", judged)
     (repository / "README.md").write_text(CARD)
-    return tmp_path / "mirror"
 
 
 CARD = """---
@@ -118,6 +122,33 @@ def test_a_corpus_with_empty_or_repeated_ids_is_refused(
     asked = Asked(TASKS["SciFact"], word_model, None, OPTIONS)
     with pytest.raises(DatasetError, match=f"SciFact: .*{said}"):
         evaluate_task(asked, [], tmp_path / "out", store, mirror=mirror)
+
+
+def test_cqadupstacks_twelve_parts_are_one_score_and_share_nothing(
+    tmp_path: Path, word_model: ModelRef, store: Store
+) -> None:
+    """Two sides at once, as an evaluation runs them; capped, which changes the parts' metadata."""
+    task = TASKS["CQADupstackRetrieval"]
+    for repository in task.mteb or {}:
+        _corpus(tmp_path / "mirror/huggingface.co" / repository)
+    options = OPTIONS.model_copy(update={"max_texts": 3})
+
+    def score(side: str) -> dict[str, Any]:
+        asked = Asked(task, word_model, ("", "") if side == "after" else None, options)
+        return evaluate_task(asked, [], tmp_path / side, store, mirror=tmp_path / "mirror")
+
+    with ThreadPoolExecutor(2) as pool:
+        before, after = pool.map(score, ("before", "after"))
+    assert before["score"] == after["score"] > 0.9
+    written = {path.stem for path in (tmp_path / "after").rglob("CQADupstack*.json")}
+    assert len(written) == 13 and task.name in written
+
+
+def test_classifiers_of_two_tasks_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluation.mteb_tasks._load", lambda part, mirror: None)
+    name = "Banking77Classification"
+    first, second = (load_mteb_task(name, TASKS[name].mteb or {}, 42, None) for _ in range(2))
+    assert first.evaluator_model is not second.evaluator_model
 
 
 def test_data_that_are_not_to_be_had_are_told_in_a_line(tmp_path: Path) -> None:

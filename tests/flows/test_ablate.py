@@ -59,7 +59,7 @@ def test_a_figure_takes_what_its_measure_says(tmp_path: Path) -> None:
         {"task": "A", "before": 0.5, "after": 0.75},
         {"task": "B", "before": None, "after": 0.25},
     ]
-    scores = {"tasks": tasks, "average": {"before": None, "after": 0.5}}
+    scores = {"tasks": tasks, "average": {"before": 0.25, "after": 0.5}}
     (results / "scores.json").write_text(json.dumps(scores))
     (results / "robustness.json").write_text(json.dumps({"average": [0.5, 0.25, 0.375]}))
     cells = [Cell("all", "average", {}), Cell("never run", "average", {})]
@@ -68,8 +68,11 @@ def test_a_figure_takes_what_its_measure_says(tmp_path: Path) -> None:
         return dict(bars(Ablation("x", "X", "x.", cells, **fields), tmp_path).ours)  # type: ignore[arg-type]
 
     assert shown() == {("all", "average"): 50.0}
+    assert shown(measure="gain") == {("all", "untrained"): 25.0, ("all", "trained"): 50.0}
     assert shown(measure="tasks") == {("A", "before"): 50, ("A", "after"): 75, ("B", "after"): 25}
     assert shown(measure="paraphrases") == {("all", "best"): 50.0, ("all", "worst"): 25.0}
+    of_a_run_before = bars(Ablation("x", "X", "x.", cells), tmp_path, failed={"all-average"})
+    assert not of_a_run_before.ours
 
 
 def test_an_analysis_runs_from_the_command_line(
@@ -84,8 +87,7 @@ def test_an_analysis_runs_from_the_command_line(
     assert run.returncode == 0, run.stderr
     shown = json.loads((tmp_path / "out" / "ablation.json").read_text())["scores"]
     assert {(one["group"], one["series"]) for one in shown} == {
-        ("small", "average"),
-        ("base", "average"),
+        (size, side) for size in ("small", "base") for side in ("untrained", "trained")
     }
     assert all(one["ours"] is not None for one in shown)
     assert (tmp_path / "out" / "figure.png").stat().st_size > 1000

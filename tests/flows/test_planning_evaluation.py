@@ -69,7 +69,7 @@ def test_the_longest_task_is_first(model: Path, world: Path) -> None:
 
 def test_a_score_hangs_on_what_it_is_got_from(model: Path, world: Path, tmp_path: Path) -> None:
     first = keys(plan(model, world))
-    for same in ({"batch_size": 7}, {"device": "cpu"}, {"memory_mib": 9}, {"prompts.lm_batch": 2}):
+    for same in ({"batch_size": 7}, {"device": "cpu"}, {"memory_mib": 9}):
         assert keys(plan(model, world, **same)) == first
     for other in ({"detail": "tag"}, {"paraphrase": 3}, {"max_texts": 9}, {"seed": 1}):
         assert not set(keys(plan(model, world, **other)).values()) & set(first.values())
@@ -111,7 +111,6 @@ def test_what_is_nowhere_to_be_had_is_not_run_and_the_rest_is(
     """The real profile has no generated world to fall back on."""
     there = tmp_path / "mirror/huggingface.co/mteb/biosses-sts"
     there.mkdir(parents=True)
-    (there / "README.md").write_text("pairs")
     asked = ["BIOSSES", "NFCorpus", "STS13-github"]
     made = plan(model, world, asked, profile="real-small", mirror=str(tmp_path / "mirror"))
     assert [score.task.name for score in made.scores] == ["BIOSSES"]

@@ -47,7 +47,8 @@ def write_ablation(out: Path, title: str, claim: str, bars: Bars) -> Path:
     record = {"title": title, "claim": claim, "scores": values}
     written = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     (out / "ablation.json").write_text(written, encoding="utf-8")
-    (out / "figure.png").write_bytes(_figure(title, bars, "png"))
+    if bars.ours:
+        (out / "figure.png").write_bytes(_figure(title, bars, "png"))
     path = out / "report.html"
     path.write_text(_page(title, claim, bars), encoding="utf-8")
     return path
@@ -71,7 +72,7 @@ def _page(title: str, claim: str, bars: Bars) -> str:
         f"<h1>{title}</h1>",
         text(f"The paper: {claim}"),
         *([] if bars.paper else [text("Its figure gives no numbers to draw beside.", "quiet")]),
-        picture(title, _figure(title, bars, "svg")),
+        *([picture(title, _figure(title, bars, "svg"))] if bars.ours else []),
         heading("Scores, times 100"),
         table(title, heads, rows),
     ]

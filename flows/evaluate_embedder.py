@@ -25,7 +25,7 @@ from tasks.build import failure
 from tasks.evaluate import evaluate
 
 
-@flow(name="evaluate-embedder", task_runner=pool(2))
+@flow(name="evaluate-embedder", task_runner=pool(16))  # devices bound what runs at once
 def evaluate_embedder(
     model: str,
     out: str,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from artifacts.publication import FOLDER
 from artifacts.store import Artifact
 from evaluation.intervals import ScoreInterval, compare, read_interval
 from evaluation.model import declares_prompts, takes_instructions
@@ -60,11 +62,20 @@ def write_results(plan: EvaluationPlan, failed: Mapping[str, str]) -> list[dict[
             for s in plan.scores
             if s.label == "after" and s.asked.instructions
         },
+        medi=_trained_on(plan),
     )
     write_report(plan.out, report)
     return [
         {"task": r.task.name, "before": percent(r.before), "after": percent(r.after)} for r in rows
     ] + [{"task": one.task, "before": "not run", "after": one.reason} for one in report.not_run]
+
+
+def _trained_on(plan: EvaluationPlan) -> Path | None:
+    """The published data that the model was trained on, where this store has made them."""
+    record = plan.models["after"].folder / "medi.json"
+    key = json.loads(record.read_bytes()).get("medi") if record.is_file() else None
+    published = plan.store.find_key("publish", "medi", str(key)) if key else None
+    return published.folder / FOLDER if published else None
 
 
 def other_versions(plan: EvaluationPlan) -> Iterator[str]:

@@ -45,5 +45,7 @@ def a_gpu_each(runner: str) -> Iterator[None]:
     import ray
     from prefect_ray.context import remote_options
 
+    if not ray.is_initialized():
+        raise InputError("runner ray: only `medi evaluate` starts a flow on a cluster")
     with remote_options(num_gpus=1 if ray.cluster_resources().get("GPU") else 0):
         yield

@@ -87,7 +87,9 @@ def load_encoder(
 
     with warnings.catch_warnings():  # mteb calls sentence-transformers by names of old
         warnings.simplefilter("ignore")
-        encoder = SentenceTransformerEncoderWrapper(_load(model, device))
+        with _loading:
+            loaded = _load(model, device)
+        encoder = SentenceTransformerEncoderWrapper(loaded)
     if instructions is not None:
         query, document = instructions
         encoder.model_prompts = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -34,6 +35,19 @@ INTERVALS = "intervals.json"
 PROMPTS = "prompts.jsonl"
 _PREDICTIONS = "predictions"
 _MOST_RANKED = 20_000_000  # documents: MIND's 97 million would be gigabytes of predictions
+
+
+_importing = threading.Lock()
+
+
+def _import_libraries() -> None:
+    """All at once: datasets asks a transformers that another thread is importing for its parts."""
+    with _importing:
+        import mteb
+        import sentence_transformers
+        import transformers
+
+        _ = mteb, sentence_transformers, transformers.PreTrainedTokenizerBase
 
 
 def _on_cpu() -> AbstractContextManager[str]:
@@ -67,6 +81,7 @@ def evaluate_task(
     "score" from -1 to 1, "embeddings", "absent_documents"}. Raises DatasetError for data that are
     not what the record says or not to be had, InputError for a folder that holds no model.
     """
+    _import_libraries()
     from datasets import disable_progress_bars
 
     from evaluation.encoder import SharedEncoder

@@ -8,47 +8,27 @@ was written to afterwards is noticed at the cost of a stat and hashed before it 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from artifacts.errors import InputError
 from artifacts.keys import Spec, canonical_json, sha256_file
+from artifacts.manifest import MANIFEST as MANIFEST  # for whoever reads artifacts
+from artifacts.manifest import FileEntry as FileEntry
+from artifacts.manifest import Manifest, read_manifest, write_manifest
+from artifacts.manifest import file_entry as file_entry
 
-MANIFEST = "manifest.json"
 _SEALED_NS = 946_684_800 * 10**9  # 2000-01-01: "unchanged since it was committed"
 
 # Writes the files of an artifact into a folder and returns its counts (JSON values).
 Make = Callable[[Path], Mapping[str, Any]]
-
-
-class FileEntry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    size: int
-    sha256: str
-
-
-class Manifest(BaseModel):
-    """manifest.json of an artifact. The same inputs give the same bytes: no times, no hosts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    stage: str
-    dataset: str
-    key: str
-    version: int
-    params: dict[str, Any]
-    inputs: dict[str, str]
-    counts: dict[str, Any]
-    files: dict[str, FileEntry]
-    environment: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -112,8 +92,7 @@ class Store:
         return broken(folder, deep=False)
 
     def _read(self, folder: Path) -> Artifact:
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-        return Artifact(folder, manifest)
+        return Artifact(folder, read_manifest(folder))
 
     def build(
         self, spec: Spec, make: Make, environment: Mapping[str, str] | None = None
@@ -123,11 +102,14 @@ class Store:
         Two processes that ask for one key at once make it once. What `make` raises goes through,
         and leaves nothing behind that could be taken for an artifact.
         """
+        found = self.find(spec)  # before the lock: a store that is full or read-only serves it
+        if found is not None:
+            return found, False
         with self._lock(spec):
             found = self.find(spec)
             if found is not None:
                 return found, False
-            with self._scratch() as scratch:
+            with self._scratch(spec) as scratch:
                 counts = make(scratch)
                 self._commit(spec, scratch, counts, environment or {})
         return self._read(self.folder(spec)), True
@@ -149,26 +131,25 @@ class Store:
         )
         for name in names:
             os.utime(scratch / name, ns=(_SEALED_NS, _SEALED_NS))
-        (scratch / MANIFEST).write_text(
-            canonical_json(manifest.model_dump()) + "\n", encoding="utf-8"
-        )
+        write_manifest(manifest, scratch)
         for name in [*names, MANIFEST]:
             sync(scratch / name)
         final = self.folder(spec)
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
-            final.rename(self._new_scratch())
+            final.rename(self._new_scratch(lock_name(final)))
         scratch.rename(final)
         sync(final.parent)
 
-    def _new_scratch(self) -> Path:
-        path = self.root / ".tmp" / uuid.uuid4().hex
+    def _new_scratch(self, lock: str) -> Path:
+        """Named after the lock that its writer holds, so that one sees whether he lives."""
+        path = self.root / ".tmp" / f"{lock}.{uuid.uuid4().hex}"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     @contextmanager
-    def _scratch(self) -> Iterator[Path]:
-        path = self._new_scratch()
+    def _scratch(self, spec: Spec) -> Iterator[Path]:
+        path = self._new_scratch(lock_name(self.folder(spec)))
         path.mkdir()
         try:
             yield path
@@ -177,12 +158,48 @@ class Store:
 
     @contextmanager
     def _lock(self, spec: Spec) -> Iterator[None]:
-        """The kernel lets the lock go when its holder dies, even by kill -9."""
-        path = self.root / ".locks" / f"{spec.stage}-{spec.dataset}-{spec.key}"
+        """The kernel lets the lock go when its holder dies, even by kill -9.
+
+        Its file tells of what the artifact is made (see `held`).
+        """
+        path = self.root / ".locks" / lock_name(self.folder(spec))
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
+        with path.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            file.truncate(0)
+            file.write(canonical_json(dict(spec.inputs)))
+            file.flush()
             yield
+
+    def held(self) -> dict[str, dict[str, str] | None]:
+        """Name of each lock that a process holds now -> the inputs of what it builds.
+
+        None where it has not told them yet.
+        """
+        folder = self.root / ".locks"
+        found: dict[str, dict[str, str] | None] = {}
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            with path.open() as file:
+                if not _is_free(file.fileno()):
+                    found[path.name] = None
+                    with suppress(json.JSONDecodeError):
+                        found[path.name] = json.load(file)
+        return found
+
+    def remove(self, folder: Path, lock: str) -> bool:
+        """Delete a folder of the store, at once for whoever looks.
+
+        `lock` is the lock of who writes to it (`lock_name`); False where somebody does.
+        """
+        path = self.root / ".locks" / lock
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            if not _is_free(file.fileno()):
+                return False
+            aside = self._new_scratch(lock)
+            folder.rename(aside)
+        shutil.rmtree(aside)
+        return True
 
     def artifacts(self) -> Iterator[Path]:
         """Every artifact folder of the store, whole or not."""
@@ -197,33 +214,22 @@ class Store:
         """Hash every file of every artifact; the broken ones with what is wrong."""
         return [(path, wrong) for path in self.artifacts() if (wrong := broken(path, deep=True))]
 
-    def collect_garbage(self, keep: frozenset[str], older_than_s: float) -> list[Path]:
-        """Delete artifacts whose key is not in `keep`, and scratch left by killed runs.
-
-        Only what is older than `older_than_s` seconds, since another run may be at work.
-        """
-        scratch = self.root / ".tmp"
-        candidates = [path for path in self.artifacts() if path.name not in keep]
-        candidates += sorted(scratch.iterdir()) if scratch.exists() else []
-        newest_allowed = time.time() - older_than_s
-        removed = [path for path in candidates if path.stat().st_mtime <= newest_allowed]
-        for path in removed:
-            shutil.rmtree(path)
-        return removed
-
 
 def broken(folder: Path, *, deep: bool) -> str | None:
     """What is wrong with an artifact folder, or None.
 
     Sizes are always checked; a hash only when `deep`, or when the file was touched since it was
-    committed (a touched file that still hashes right is sealed again).
+    committed (a touched file that still hashes right is sealed again, one that was found broken is
+    no longer taken for sealed).
     """
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        manifest = read_manifest(folder)
     except FileNotFoundError:
         return "manifest.json is missing"
-    except ValidationError:
-        return "manifest.json cannot be read"
+    except ValueError as error:
+        return str(error)
+    if (manifest.stage, manifest.dataset, manifest.key) != folder.parts[-3:]:
+        return f"manifest.json is that of {manifest.stage}/{manifest.dataset}/{manifest.key}"
     for name, entry in manifest.files.items():
         path = folder / name
         try:
@@ -234,14 +240,27 @@ def broken(folder: Path, *, deep: bool) -> str | None:
             return f"{name} has {stat.st_size} bytes instead of {entry.size}"
         touched = stat.st_mtime_ns != _SEALED_NS
         if (deep or touched) and sha256_file(path) != entry.sha256:
+            with suppress(OSError):  # a store that may only be read
+                os.utime(path)
             return f"{name} has changed"
         if touched:
-            os.utime(path, ns=(_SEALED_NS, _SEALED_NS))
+            with suppress(OSError):
+                os.utime(path, ns=(_SEALED_NS, _SEALED_NS))
     return None
 
 
-def file_entry(path: Path) -> FileEntry:
-    return FileEntry(size=path.stat().st_size, sha256=sha256_file(path))
+def lock_name(folder: Path) -> str:
+    """Of the artifact in `folder`."""
+    return "-".join(folder.parts[-3:])
+
+
+def _is_free(descriptor: int) -> bool:
+    """Whether nobody holds the lock; then the descriptor does, until it is closed."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def sync(path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from artifacts.errors import InputError
 from artifacts.keys import Spec, canonical_json
-from artifacts.store import MANIFEST, Store
+from artifacts.store import MANIFEST, Store, lock_name
 
 SPEC = Spec("pairs", "toy", 1, {"cap": 3}, {"fetch": "abc"})
 
@@ -31,6 +33,11 @@ def refuse(folder: Path) -> Mapping[str, Any]:
     raise AssertionError("built although it was there")
 
 
+def recount(manifest: Path) -> None:
+    """A flipped bit that leaves JSON of the same size."""
+    manifest.write_text(manifest.read_text().replace('"rows":2', '"rows":3'))
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
@@ -43,6 +50,14 @@ def test_second_build_finds_the_first(store: Store) -> None:
     assert found.folder == made.folder == store.root / "pairs" / "toy" / SPEC.key
     assert found.file("deep/b.txt").read_text() == "beta"
     assert found.manifest.counts == {"rows": 2}
+
+
+def test_what_is_there_is_served_without_a_lock(store: Store) -> None:
+    """A full or read-only disk holds no new file, and a lock may be one."""
+    made, _ = store.build(SPEC, write_two)
+    shutil.rmtree(store.root / ".locks")
+    (store.root / ".locks").write_text("no folder")
+    assert store.build(SPEC, refuse)[0].folder == made.folder
 
 
 def test_two_builds_are_the_same_bytes(tmp_path: Path) -> None:
@@ -70,6 +85,7 @@ def test_failure_leaves_no_artifact(store: Store) -> None:
         (lambda folder: (folder / "a.txt").write_text("alphA"), "a.txt has changed"),
         (lambda folder: (folder / MANIFEST).unlink(), "manifest.json is missing"),
         (lambda folder: (folder / MANIFEST).write_text("{"), "manifest.json cannot be read"),
+        (lambda folder: recount(folder / MANIFEST), "manifest.json has changed"),
     ],
 )
 def test_damage_is_seen_and_mended(store: Store, damage: Any, problem: str) -> None:
@@ -93,7 +109,26 @@ def test_verify_hashes_what_no_stat_shows(store: Store) -> None:
     sealed = path.stat()
     path.write_text("alphA")
     os.utime(path, ns=(sealed.st_atime_ns, sealed.st_mtime_ns))
+    assert store.problem(SPEC) is None
     assert store.verify() == [(artifact.folder, "a.txt has changed")]
+    assert store.problem(SPEC) == "a.txt has changed"  # so that the next build mends it
+
+
+def test_an_artifact_at_another_place_is_none(store: Store) -> None:
+    """Copied or renamed by hand: a key says what is in it."""
+    artifact, _ = store.build(SPEC, write_two)
+    other = Spec("pairs", "toy", 1, {"cap": 4})
+    shutil.copytree(artifact.folder, store.folder(other))
+    assert store.problem(other) == f"manifest.json is that of pairs/toy/{SPEC.key}"
+
+
+def test_a_manifest_of_old_has_no_checksum(store: Store) -> None:
+    """Stores from before it keep their artifacts."""
+    artifact, _ = store.build(SPEC, write_two)
+    fields = json.loads((artifact.folder / MANIFEST).read_text())
+    del fields["checksum"]
+    (artifact.folder / MANIFEST).write_text(canonical_json(fields) + "\n")
+    assert store.problem(SPEC) is None
 
 
 def test_plan_tells_never_built_from_changed(store: Store) -> None:
@@ -140,14 +175,23 @@ def test_killed_builder_leaves_neither_artifact_nor_lock(store: Store) -> None:
     assert built
 
 
-def test_garbage_is_what_nothing_keeps(store: Store) -> None:
-    kept, _ = store.build(SPEC, write_two)
-    other = Spec("pairs", "toy", 1, {"cap": 4})
-    store.build(other, write_two)
-    (store.root / ".tmp" / "left-by-a-killed-run").mkdir(parents=True)
-    assert store.collect_garbage(frozenset({SPEC.key}), older_than_s=3600) == []
-    assert len(store.collect_garbage(frozenset({SPEC.key}), older_than_s=-1)) == 2
-    assert list(store.artifacts()) == [kept.folder]
+def test_a_lock_is_seen_while_it_is_held_and_tells_the_inputs(store: Store) -> None:
+    seen = []
+
+    def look(folder: Path) -> Mapping[str, Any]:
+        seen.append((store.held(), store.remove(folder, lock_name(store.folder(SPEC)))))
+        return write_two(folder)
+
+    store.build(SPEC, look)
+    assert seen == [({f"pairs-toy-{SPEC.key}": {"fetch": "abc"}}, False)]
+    assert store.held() == {}
+
+
+def test_what_is_removed_is_gone_at_once(store: Store) -> None:
+    artifact, _ = store.build(SPEC, write_two)
+    assert store.remove(artifact.folder, lock_name(artifact.folder))
+    assert store.problem(SPEC) == "never built"
+    assert not list((store.root / ".tmp").iterdir())
 
 
 def test_store_in_a_bucket_is_refused_in_one_line() -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from artifacts.store import Artifact, Store
-from flows import run
+from flows import wanted as wanting
 from flows.planning import BuildPlan, plan_build
+from flows.profiles import get_profile
+from flows.upkeep import run_gc
 from mining import encode
 from tasks import stages
 from tasks.config import BuildConfig
@@ -117,6 +118,7 @@ def test_gc_keeps_the_embeddings_that_are_in_use(
         keys |= {*mined(planned(wanted), dataset).manifest.counts["embeddings"]}
     mined(planned(wanted, encoder="medi/sample-encoder"), QUESTIONS)
     assert embeddings(wanted, QUESTIONS) > kept[QUESTIONS]
-    monkeypatch.setattr(run, "get_profile", lambda _: SimpleNamespace(build=config()))
-    run.run_gc(["mine"], -1, None, str(wanted.root), {})
+    mine = get_profile("sample").model_copy(update={"build": config()})
+    monkeypatch.setattr(wanting, "get_profile", lambda _: mine)
+    run_gc(["mine"], [], [], -1, None, str(wanted.root), {}, True)
     assert {dataset: embeddings(wanted, dataset) for dataset in kept} == kept

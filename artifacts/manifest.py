@@ -1,0 +1,66 @@
+"""manifest.json of an artifact: what it is made of, and the sha256 of each of its files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from artifacts.keys import canonical_json, sha256_file
+
+MANIFEST = "manifest.json"
+_CHECKSUM = b'{"checksum":"'
+
+
+class FileEntry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    size: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """The same inputs give the same bytes: no times, no hosts.
+
+    `checksum` is the first field of the file, the sha256 of its other fields as a JSON object: no
+    count and no hash can change unseen. Manifests of old have none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    checksum: str = ""
+    stage: str
+    dataset: str
+    key: str
+    version: int
+    params: dict[str, Any]
+    inputs: dict[str, str]
+    counts: dict[str, Any]
+    files: dict[str, FileEntry]
+    environment: dict[str, str]
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    body = canonical_json(manifest.model_dump(exclude={"checksum"})) + "\n"
+    (folder / MANIFEST).write_bytes(_with_checksum(body.encode()))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises FileNotFoundError where there is none, ValueError for one that has changed."""
+    content = (folder / MANIFEST).read_bytes()
+    if content.startswith(_CHECKSUM):
+        _, _, rest = content.partition(b",")
+        if content != _with_checksum(b"{" + rest):
+            raise ValueError(f"{MANIFEST} has changed")
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise ValueError(f"{MANIFEST} cannot be read") from error
+
+
+def file_entry(path: Path) -> FileEntry:
+    return FileEntry(size=path.stat().st_size, sha256=sha256_file(path))
+
+
+def _with_checksum(body: bytes) -> bytes:
+    return _CHECKSUM + hashlib.sha256(body).hexdigest().encode() + b'",' + body[1:]

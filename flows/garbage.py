@@ -1,0 +1,158 @@
+"""What of a store may go, judged artifact by artifact; what cannot be judged stays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifacts.errors import InputError
+from artifacts.manifest import Manifest, read_manifest
+from artifacts.models import resolve_model
+from artifacts.store import Store, lock_name
+from flows.wanted import OF_BUILDS, OF_MODELS, OF_TRAININGS, Wanted
+
+_LOCK_OF_TRAINING = "train-model-"
+
+
+@dataclass(frozen=True)
+class Item:
+    path: Path
+    why: str
+
+    @property
+    def size(self) -> int:
+        return sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file())
+
+
+@dataclass(frozen=True)
+class Garbage:
+    goes: list[Item]
+    unjudged: list[Item]
+    in_use: list[str]  # locks that running flows hold
+
+
+def find_garbage(store: Store, wanted: Wanted, days: float) -> Garbage:
+    """Raises InputError where a flow begins to build something at this very moment."""
+    held = store.held()
+    if None in held.values():
+        raise InputError(f"store {store.root}: a flow has just begun to write there, run it again")
+    old = time.time() - days * 86_400
+    models = wanted.models | {inputs.get("model", "") for inputs in held.values() if inputs}
+    judged = [_judged(path, wanted, models) for path in store.artifacts()]
+    spared = {item.path.name for item, goes in judged if not goes}
+    spared |= {name.rpartition("-")[2] for name in held}
+    spared |= {key for inputs in held.values() if inputs for key in inputs.values()}
+    kept = _made_from(spared, {item.path.name: item.path for item, _ in judged})
+    goes = [item for item, goes in judged if goes and item.path.name not in kept]
+    goes += _scratch(store, held)
+    runs = _runs(store, wanted, held, {item.path for item in goes})
+    goes += [item for item, goes in runs if goes]
+    unjudged = [item for item, goes in [*judged, *runs] if item.why and not goes]
+    return Garbage([one for one in goes if _changed(one.path) <= old], unjudged, sorted(held))
+
+
+def is_resumable(run: Path) -> bool:
+    """Whether a training goes on from what lies in its work folder."""
+    return any((run / "checkpoints").glob("step-*/manifest.json"))
+
+
+def is_done(store: Store, run: Path) -> bool:
+    """Whether the model of the work folder is in the store, whole."""
+    return store.find_key("train", "model", run.name) is not None
+
+
+def is_held(name: str, held: Collection[str]) -> bool:
+    """Whether the writer of the scratch folder `name` lives."""
+    return name.rpartition(".")[0] in held
+
+
+def delete(store: Store, item: Item) -> bool:
+    """False where a flow has come for it in the meantime."""
+    inside = item.path.relative_to(store.root).parts
+    if inside[0] == ".runs":
+        return store.remove(item.path, _LOCK_OF_TRAINING + inside[1])
+    if inside[0] == ".tmp":
+        return store.remove(item.path, item.path.name.rpartition(".")[0] or item.path.name)
+    return store.remove(item.path, lock_name(item.path))
+
+
+def _judged(path: Path, wanted: Wanted, models: Collection[str]) -> tuple[Item, bool]:
+    """(Item, whether it may go); an item that stays without having been judged has a `why`."""
+    stage = path.parts[-3]
+    if path.name in wanted.keys:
+        return Item(path, ""), False
+    if stage in wanted.unjudged:
+        return Item(path, wanted.unjudged[stage]), False
+    if stage in OF_BUILDS or stage in ("tokens", "plan"):
+        return Item(path, "no named profile needs it"), True
+    if stage not in OF_MODELS | OF_TRAININGS:
+        return Item(path, "no stage that this version knows"), False
+    try:
+        named = _model_of(path, read_manifest(path)) in models
+    except (OSError, ValueError, KeyError):
+        return Item(path, "broken: whose model it is of cannot be read"), False
+    return Item(path, "" if named else "of no named model"), not named
+
+
+def _model_of(path: Path, manifest: Manifest) -> str:
+    """The key of a model's weights."""
+    if manifest.stage == "vectors":
+        return str(manifest.params["space"]["model"])
+    if manifest.stage == "evaluate":
+        return manifest.inputs["model"]
+    return resolve_model(str(path / "model"), None).key
+
+
+def _made_from(keys: Iterable[str], paths: Mapping[str, Path]) -> set[str]:
+    """`keys`, and those of all that they are made from, by their manifests."""
+    found: set[str] = set()
+    left = [*keys]
+    while left:
+        key = left.pop()
+        if key in found:
+            continue
+        found.add(key)
+        try:
+            manifest = read_manifest(paths[key])
+        except (KeyError, OSError, ValueError):  # not there, or broken: it names nothing
+            continue
+        encoded = manifest.counts.get("embeddings")
+        left += [*manifest.inputs.values(), *(encoded if isinstance(encoded, list) else [])]
+    return found
+
+
+def _scratch(store: Store, held: Collection[str]) -> list[Item]:
+    folder = store.root / ".tmp"
+    found = sorted(path for path in folder.glob("*") if path.is_dir())
+    why = "half written by a run that was killed"
+    return [Item(path, why) for path in found if not is_held(path.name, held)]
+
+
+def _runs(
+    store: Store, wanted: Wanted, held: Collection[str], going: Collection[Path]
+) -> list[tuple[Item, bool]]:
+    """Work folders of trainings, judged as `_judged`. Logs stay as long as their model."""
+    folder = store.root / ".runs"
+    found: list[tuple[Item, bool]] = []
+    for run in sorted(path for path in folder.glob("*") if path.is_dir()):
+        if _LOCK_OF_TRAINING + run.name in held:
+            continue
+        if is_done(store, run):
+            if store.root / "train" / "model" / run.name in going:
+                found.append((Item(run, "logs of a model that goes"), True))
+            elif (run / "checkpoints").exists():
+                found.append((Item(run / "checkpoints", "of a training that is done"), True))
+        elif not is_resumable(run):
+            found.append((Item(run, "of a training that ended before a checkpoint"), True))
+        elif "train" in wanted.unjudged:
+            found.append((Item(run, wanted.unjudged["train"]), False))
+        elif run.name not in wanted.keys:
+            found.append((Item(run, "no named training goes on from it"), True))
+    return found
+
+
+def _changed(path: Path) -> float:
+    """When the folder or something directly in it changed last, less sealed files."""
+    return max([path.stat().st_mtime, *(p.stat().st_mtime for p in path.iterdir())])

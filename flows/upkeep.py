@@ -1,0 +1,112 @@
+"""`medi verify` and `medi gc`: what is broken, half written or needed by nobody in a store."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from artifacts.errors import InputError
+from artifacts.store import Store
+from flows.garbage import Garbage, Item, delete, find_garbage, is_done, is_held, is_resumable
+from flows.wanted import plan_wanted
+
+_DAY_S = 86_400
+
+
+def run_verify(store: str) -> int:
+    """Exit status: 1 where an artifact is broken. What is left over costs only room."""
+    kept = _existing(store)
+    broken = {path: wrong for path, wrong in kept.verify() if any(path.iterdir())}
+    for path, wrong in broken.items():
+        print(f"{path}: {wrong}")
+    held = kept.held()
+    left = [*_leftovers(kept, held)]
+    for item in left:
+        print(f"{item.path}: {item.why}")
+    locks = len([*(kept.root / ".locks").glob("*")]) - len(held)
+    print(
+        f"{len(broken)} broken artifacts, {len(left)} left over; {len(held)} locks held by running "
+        f"flows, {locks} free lock files (harmless)"
+    )
+    return 1 if broken else 0
+
+
+def _leftovers(store: Store, held: Collection[str]) -> Iterator[Item]:
+    for path in store.artifacts():
+        if not any(path.iterdir()):
+            yield Item(path, "empty folder: no artifact")
+    for path in sorted(store.root.glob("*")) + sorted(store.root.glob("[!.]*/*")):
+        if path.is_file():
+            yield Item(path, "no part of a store")
+    for path in sorted(store.root.glob("[!.]*/*/*")):
+        if path.is_file():
+            yield Item(path, "no part of an artifact")
+    for path in sorted(store.root.glob(".tmp/*")):
+        if not is_held(path.name, held) and path.stat().st_mtime < time.time() - _DAY_S:
+            yield Item(path, "half written by a run that was killed")
+    for path in sorted(store.root.glob(".runs/*")):
+        if f"train-model-{path.name}" in held:
+            continue
+        if is_done(store, path):
+            yield Item(path, "work folder of a training that is done")
+        elif not is_resumable(path):
+            yield Item(path, "work folder of a training that nothing goes on from: no checkpoint")
+
+
+def run_gc(
+    profiles: Sequence[str],
+    medi: Sequence[str],
+    models: Sequence[str],
+    days: float,
+    mirror: str | None,
+    store: str,
+    fields: Mapping[str, Any],
+    really: bool,
+) -> int:
+    """Prints what may go and why; with `really` it goes. Exit status: 0."""
+    kept = _existing(store)
+    wanted = plan_wanted(kept, profiles, medi, models, mirror, fields)
+    found = find_garbage(kept, wanted, days)
+    total = gone = 0
+    for item in found.goes:
+        size = item.size
+        if really and not delete(kept, item):
+            print(
+                f"{'kept':>10}  {item.path.relative_to(kept.root)}: a running flow has come for it"
+            )
+            continue
+        total, gone = total + size, gone + 1
+        print(f"{_human(size):>10}  {item.path.relative_to(kept.root)}: {item.why}")
+    _tell_kept(kept, found)
+    done = "deleted" if really else "would go, --delete deletes them"
+    print(f"{gone} folders, {_human(total).strip()}: {done}")
+    return 0
+
+
+def _tell_kept(store: Store, found: Garbage) -> None:
+    """A line a stage and reason, not one an artifact."""
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for item in found.unjudged:
+        groups[item.path.relative_to(store.root).parts[0], item.why].append(item.size)
+    for (stage, why), sizes in sorted(groups.items()):
+        print(f"kept, not judged: {len(sizes)} of {stage}, {_human(sum(sizes))}: {why}")
+    if found.in_use:
+        print(f"kept, in use: what {', '.join(found.in_use)} is made from")
+
+
+def _existing(store: str) -> Store:
+    found = Store.open(store)
+    if not found.root.is_dir():
+        raise InputError(f"store {found.root}: no such folder (MEDI_STORE or --store)")
+    return found
+
+
+def _human(size: int) -> str:
+    amount = float(size)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"

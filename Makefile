@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: install demo test bench lint clean
+.PHONY: install demo serve test bench chaos lint clean
 
 install: $(INSTALLED)
 
@@ -19,6 +19,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/medi demo --out $(DEMO)
 
+# Prefect's server, a worker and the deployments, until Ctrl-C: docs/operate.md.
+serve: $(INSTALLED)
+	$(BIN)/medi up
+
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest -m slow
@@ -28,6 +32,12 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.mining_quality
 	$(BIN)/python -m benchmarks.mining_speed
 	$(BIN)/python -m benchmarks.training_speed
+
+# Kills, damage and full disks, each followed by a run to the end: hours for the 200 of docs/upkeep.md.
+ROUNDS ?= 200
+SEED ?= 1
+chaos: $(INSTALLED)
+	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --seed $(SEED) --work $(DEMO)/chaos
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

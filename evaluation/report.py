@@ -73,9 +73,9 @@ def write_report(out: Path, report: Report) -> Path:
     plots = _plots(report, curve)
     _write_pictures(out / PICTURES, plots)
     pictures = {name: plot("svg") for name, plot in plots.items()}
-    target = out / "report.html"
-    target.write_text(_page(report, models, curve, pictures), encoding="utf-8")
-    return target
+    target, partial = out / "report.html", out / "report.html.partial"
+    partial.write_text(_page(report, models, curve, pictures), encoding="utf-8")
+    return partial.replace(target)
 
 
 def _marked(report: Report) -> list[ScoreRow]:

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from artifacts.errors import DatasetError, InputError
 from artifacts.store import Store
+from flows.cli_options import (
+    FIELDS,
+    STORE,
+    MirrorOption,
+    OnlyOption,
+    ProfileOption,
+    StoreOption,
+    overrides,
+    spread,
+)
 
 app = typer.Typer(
     help="Rebuild MEDI, train an INSTRUCTOR embedder on it, evaluate it.",
@@ -22,15 +31,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_FIELDS = {"allow_extra_args": True, "ignore_unknown_options": True}
-_OPEN = typer.Option("--store", envvar="MEDI_STORE", help="folder of the artifacts")
-_AT = typer.Option("--mirror", envvar="MEDI_MIRROR", help="<host>/<repository>/<path> below it")
-
-StoreOption = Annotated[str, _OPEN]
-MirrorOption = Annotated[str | None, _AT]
-ProfileOption = Annotated[str, typer.Option(help="sample, real-small, single-gpu, paper")]
-OnlyOption = Annotated[list[str] | None, typer.Option(help="this dataset; may be repeated")]
-STORE = "medi-store"
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
     except InputError as error:
         print(f"medi: {error}", file=sys.stderr)
         sys.exit(2)
-    except DatasetError as error:
+    except (DatasetError, OSError) as error:  # a full disk, a folder that may not be written
         print(f"medi: {error}", file=sys.stderr)
         sys.exit(1)
 
@@ -64,7 +64,7 @@ def sources(
         show.sources(licence, own)
 
 
-@app.command(context_settings=_FIELDS)
+@app.command(context_settings=FIELDS)
 def plan(
     context: typer.Context,
     profile: ProfileOption = "sample",
@@ -86,7 +86,7 @@ def plan(
         show.plan(report)
 
 
-@app.command(context_settings=_FIELDS)
+@app.command(context_settings=FIELDS)
 def build(
     context: typer.Context,
     profile: ProfileOption = "sample",
@@ -101,7 +101,7 @@ def build(
     raise typer.Exit(run_build(profile, only, publish, mirror, store, overrides(context.args)))
 
 
-@app.command(context_settings=_FIELDS)
+@app.command(context_settings=FIELDS)
 def train(
     context: typer.Context,
     medi: Annotated[str, typer.Option(help="a folder that build --publish made")],
@@ -131,7 +131,7 @@ def train(
     raise typer.Exit(run_train(medi, out, profile, encoder, mirror, store, fields))
 
 
-@app.command(context_settings=_FIELDS)
+@app.command(context_settings=FIELDS)
 def evaluate(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="a sentence-transformers folder or Hub name")],
@@ -154,7 +154,7 @@ def evaluate(
     raise typer.Exit(run_evaluate(model, out, tasks, profile, baseline, mirror, store, fields))
 
 
-@app.command(context_settings=_FIELDS)
+@app.command(context_settings=FIELDS)
 def ablate(
     context: typer.Context,
     name: Annotated[
@@ -199,61 +199,81 @@ def export(
 
 @app.command()
 def verify(store: StoreOption = STORE) -> None:
-    """Hash every file of the store; broken artifacts are listed and will be built again."""
-    broken = Store.open(store).verify()
-    for folder, problem in broken:
-        print(f"{folder}: {problem}")
-    print(f"{len(broken)} broken artifacts")
-    raise typer.Exit(1 if broken else 0)
+    """Hash every file of the store; what is broken is listed and will be built again.
+
+    What killed runs left over is listed, too. Status 1 for broken artifacts alone.
+    """
+    from flows.upkeep import run_verify
+
+    raise typer.Exit(run_verify(store))
 
 
-@app.command(context_settings=_FIELDS)
+@app.command(context_settings=FIELDS)
 def gc(
     context: typer.Context,
-    profile: Annotated[list[str], typer.Option(help="keep what builds of this profile need")],
-    days: Annotated[float, typer.Option(help="delete only what is older")] = 1.0,
+    profile: Annotated[list[str], typer.Option(help="keep what this profile needs")],
+    medi: Annotated[
+        list[str] | None, typer.Option(help="keep the trainings on this MEDI folder")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="keep this model, its results and vectors")
+    ] = None,
+    days: Annotated[float, typer.Option(help="only what is older")] = 1.0,
+    delete: Annotated[bool, typer.Option("--delete", help="else it is only told")] = False,
     mirror: MirrorOption = None,
     store: StoreOption = STORE,
 ) -> None:
-    """Delete datasets' artifacts that no named profile needs, and scratch of killed runs.
+    """List what no named profile, training or model needs; --delete deletes it.
 
-    Give the fields that your builds are given, `--sources` above all.
+    Give the fields that your builds are given, `--sources` above all; those of trainings and
+    evaluations as `--train.steps`, `--evaluate.tasks`. What cannot be judged stays.
     """
-    from flows.run import run_gc
+    from flows.upkeep import run_gc
 
-    raise typer.Exit(run_gc(profile, days, mirror, store, overrides(context.args)))
-
-
-def overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """`--workers 2 --mining.margin=0.9` as field -> text. Raises InputError for anything else."""
-    fields: dict[str, Any] = {}
-    rest = iter(arguments)
-    for argument in rest:
-        if not argument.startswith("--"):
-            raise InputError(f"unexpected argument {argument!r}")
-        name, given, value = argument[2:].partition("=")
-        fields[name] = value if given else _value(name, rest)
-    return fields
+    fields = overrides(context.args)
+    raise typer.Exit(run_gc(profile, medi or [], model or [], days, mirror, store, fields, delete))
 
 
-def _value(name: str, rest: Iterator[str]) -> str:
-    value = next(rest, None)
-    if value is None:
-        raise InputError(f"--{name}: a value is missing")
-    return value
+@app.command("diff")
+def diff_(
+    before: Annotated[str, typer.Argument(help="a MEDI folder, or its manifest.json")],
+    after: Annotated[str, typer.Argument(help="another one")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """What changed from one published dataset to another."""
+    from flows.show_diff import run_diff
+
+    raise typer.Exit(run_diff(before, after, as_json))
 
 
-def spread(arguments: Sequence[str]) -> list[str]:
-    """`--only A B` as `--only A --only B`: what click reads of an option that takes several."""
-    spread: list[str] = []
-    several: str | None = None
-    for argument in arguments:
-        if argument.startswith("-"):
-            several = argument if argument in ("--only", "--tasks") else None
-            if several is None:
-                spread.append(argument)
-        elif several:
-            spread += [several, argument]
-        else:
-            spread.append(argument)
-    return spread
+@app.command(context_settings=FIELDS)
+def retrain(
+    context: typer.Context,
+    out: Annotated[str, typer.Option(help="folder for medi/, model/ and results/")] = "out",
+    profile: ProfileOption = "sample",
+    mirror: MirrorOption = None,
+    store: StoreOption = STORE,
+) -> None:
+    """Build, and train and evaluate if the dataset has changed since the last time."""
+    from flows.run import run_retrain
+
+    raise typer.Exit(run_retrain(profile, out, mirror, store, overrides(context.args)))
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="of the server and its UI")] = 4200,
+    detach: Annotated[bool, typer.Option("--detach", help="return when all is ready")] = False,
+) -> None:
+    """Start a Prefect server, a worker and all deployments on this machine, until Ctrl-C."""
+    from flows.serve import up
+
+    raise typer.Exit(up(port, detach))
+
+
+@app.command()
+def down() -> None:
+    """End what `medi up` started."""
+    from flows.serve import down
+
+    raise typer.Exit(down())

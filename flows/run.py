@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,12 @@ from artifacts.publish import deliver_build, deliver_folder, require_deliverable
 from artifacts.store import Store
 from evaluation.model import device_names
 from flows.ablations import get_ablation
-from flows.planning import BuildPlan, plan_build, require_sources
+from flows.planning import plan_build, require_sources
 from flows.planning_evaluation import plan_evaluation
 from flows.planning_training import plan_train
 from flows.profiles import get_profile, override, sections
-from flows.results import other_versions, write_results
+from flows.results import other_versions, unprompted, write_results
 from flows.server import prefect_server, wait_until_recorded
-from mining.embeddings import find_embeddings
 
 
 def run_build(
@@ -112,7 +111,7 @@ def run_evaluate(
 ) -> int:
     """Exit status. Scores that are in the store already are only written out."""
     plan = plan_evaluation(model, out, only, profile, baseline, mirror, store, fields)
-    for line in other_versions(plan):
+    for line in (*other_versions(plan), *unprompted(plan)):
         print(f"medi: {line}", file=sys.stderr)
     if plan.stale:
 
@@ -171,39 +170,25 @@ def run_ablate(
         return ablate(name, out, profile, mirror, store, dict(fields), return_state=True)
 
     status = _on_server(run)
-    print(f"figure: {Path(out) / 'figure.png'}\nreport: {Path(out) / 'report.html'}")
+    print(f"report: {Path(out) / 'report.html'}")
     return status
 
 
-def run_gc(
-    profiles: Sequence[str],
-    days: float,
-    mirror: str | None,
-    store: str,
-    fields: Mapping[str, Any],
+def run_retrain(
+    profile: str, out: str, mirror: str | None, store: str, fields: Mapping[str, Any]
 ) -> int:
-    """Delete the artifacts of datasets that no build of `profiles`, with `fields`, needs."""
-    kept = Store.open(store)
-    configs = [override(get_profile(name).build, fields) for name in profiles]
-    plans = [plan_build(config, kept, mirror) for config in configs]
-    keep = frozenset(key for plan in plans for key in (*plan.keys, *_embeddings_of(plan)))
-    removed = kept.collect_garbage(keep, older_than_s=days * 86_400)
-    print(f"{len(removed)} folders removed")
-    return 0
+    """Exit status. One server for all flows."""
+    sections(get_profile(profile), fields)
 
+    def run() -> Any:
+        from flows.retrain import retrain
 
-def _embeddings_of(plan: BuildPlan) -> Iterator[str]:
-    """Keys of the embeddings that the plan's artifacts were made from, less the broken ones.
+        state = retrain(profile, out, mirror, store, dict(fields), return_state=True)
+        if state.is_completed():
+            print(f"retrain: {state.message}")
+        return state
 
-    They hang on texts, so no plan knows them; what was made from them names them.
-    """
-    store = plan.setting.store
-    for dataset, chain in plan.chains.items():
-        for stage in ("pairs", "mine"):
-            made = store.find(chain[stage].spec)
-            for key in made.manifest.counts.get("embeddings", []) if made else []:
-                if find_embeddings(store, dataset, [key]):
-                    yield key
+    return _on_server(run)
 
 
 def _on_server(run: Callable[[], Any]) -> int:

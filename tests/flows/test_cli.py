@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from artifacts.errors import InputError
-from flows.cli import overrides, spread
+from flows.cli_options import overrides, spread
 from flows.profiles import PROFILES, get_profile, override
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: install demo serve test bench chaos lint clean
+.PHONY: install demo serve test test-long bench chaos lint clean
 
 install: $(INSTALLED)
 
@@ -26,6 +26,10 @@ serve: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest -m slow
+
+# What takes minutes a test: servers and workers, a Ray cluster, chaos, benchmarks in small.
+test-long: $(INSTALLED)
+	$(BIN)/python -m pytest -n 0 -m long
 
 # Ratios against sentence-transformers, on this machine: about half an hour on two cores.
 bench: $(INSTALLED)

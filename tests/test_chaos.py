@@ -9,7 +9,7 @@ import pytest
 from tests import chaos
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_lost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

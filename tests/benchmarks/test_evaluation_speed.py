@@ -87,7 +87,7 @@ def test_memory_that_was_given_back_is_in_the_peak() -> None:
     assert watch.peak - watch.before > 60 * 2**10
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_small_run_has_the_same_scores_and_encodes_a_shared_corpus_once() -> None:
     table = run("evaluation_speed", "--small")
     assert "sample world; encoder: tiny random T5" in table
@@ -98,7 +98,7 @@ def test_a_small_run_has_the_same_scores_and_encodes_a_shared_corpus_once() -> N
     assert "largest difference of a main score" in table
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_small_memory_run_finds_its_documents_and_encodes_them_once() -> None:
     table = run("evaluation_memory", "--documents", "3000", "--memory-mib", "8")
     assert cells(table, "documents") == [3000, 3000]

@@ -11,7 +11,7 @@ import pytest
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_ray_cluster_gives_the_same_results(
     medi: Run, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

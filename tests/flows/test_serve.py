@@ -91,7 +91,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     assert at.run(*MEDI, "down").returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_build_through_the_server_is_a_build(served: Served, tmp_path: Path) -> None:
     run = ("deployment", "run", "build-medi/default", "--watch")
     where = ("-p", f"store={tmp_path / 'store'}", "-p", f"publish={tmp_path / 'medi'}")
@@ -106,14 +106,14 @@ def test_a_build_through_the_server_is_a_build(served: Served, tmp_path: Path) -
     assert failed.returncode == 1 and "'Failed'" in failed.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_parameter_of_the_wrong_type_is_refused_before_it_runs(served: Served) -> None:
     run = (*PREFECT, "deployment", "run", "build-medi/default", "-p", 'only="squad_pairs"')
     refused = served.run(*run)
     assert refused.returncode == 1 and "Validation failed for field 'only'" in refused.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_deploying_again_changes_nothing(served: Served) -> None:
     before = {at: one["id"] for at, one in served.deployments().items()}
     assert sorted(before) == sorted(one["entrypoint"] for one in DEPLOYED)
@@ -135,7 +135,7 @@ def own(tmp_path: Path) -> Iterator[Served]:
     at.run(*MEDI, "down")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_left_behind_and_nothing_forgotten(own: Served, tmp_path: Path) -> None:
     """Down in the middle of a build, up again, and a worker that is killed."""
     at = own

@@ -197,6 +197,7 @@ def test_the_patience_of_the_hub_client_is_not_multiplied(server: Server, tmp_pa
         (format_datetime(datetime.now(UTC) - timedelta(days=1)), 0, 0),
         ("soon", 1, 2),
     ],
+    ids=["seconds", "a day", "tomorrow", "yesterday", "no time"],
 )
 @pytest.mark.parametrize("status", [429, 503])
 def test_what_retry_after_asks_is_waited_for_up_to_a_bound(

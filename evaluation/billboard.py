@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from datasets import Dataset
-from mteb._create_dataloaders import create_dataloader
 from mteb.abstasks.abstask import AbsTask
 from scipy.stats import pearsonr, spearmanr
 
-Matrix = npt.NDArray[np.float32]
+from evaluation.distinct import Matrix, embed_distinct
 
 
 class AbsTaskBillboard(AbsTask):
@@ -41,24 +39,19 @@ class AbsTaskBillboard(AbsTask):
     ) -> dict[str, float]:
         references: list[list[str]] = list(data_split["references"])
         hypotheses: list[str] = list(data_split["hypothesis"])
-        # Systems are judged on the same sources: every distinct text is encoded once.
-        texts = list(dict.fromkeys([*hypotheses, *(text for refs in references for text in refs)]))
-        with timer("Encoding", split=hf_split, subset=hf_subset):
-            vectors = model.encode(
-                create_dataloader(
-                    Dataset.from_dict({"text": texts}),
-                    task_metadata=self.metadata,
-                    num_proc=num_proc,
-                    **encode_kwargs,
-                ),
-                task_metadata=self.metadata,
-                hf_split=hf_split,
-                hf_subset=hf_subset,
-                **encode_kwargs,
-            )
-        row = {text: i for i, text in enumerate(texts)}
+        # Systems are judged on the same sources: texts come again and again.
+        vectors, row = embed_distinct(
+            self,
+            model,
+            (*hypotheses, *(text for refs in references for text in refs)),
+            hf_split=hf_split,
+            hf_subset=hf_subset,
+            encode_kwargs=encode_kwargs,
+            num_proc=num_proc,
+            timer=timer,
+        )
         scores = largest_cosines(
-            np.asarray(vectors, dtype=np.float32),
+            vectors,
             [row[text] for text in hypotheses],
             [[row[text] for text in refs] for refs in references],
         )

@@ -16,17 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from datasets import Dataset, DatasetDict
-from mteb._create_dataloaders import create_dataloader
 from mteb.abstasks.abstask import AbsTask
 
+from evaluation.distinct import Matrix, embed_distinct
 from evaluation.language_model import LanguageModel
 from evaluation.prompts import Example, PromptOptions
 from evaluation.records import RETRIEVAL_ONLY
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
-
-Matrix = npt.NDArray[np.float32]
 
 _NEAREST = 8  # of so many rows RETRIEVAL_ONLY is a share
 
@@ -65,22 +63,16 @@ class AbsTaskPromptRetrieval(AbsTask):
     ) -> dict[str, float]:
         assert self.dataset is not None
         train, test = _from_dataset(self.dataset["train"]), _from_dataset(data_split)
-        texts = list(dict.fromkeys(example.embed for example in (*train, *test)))
-        with timer("Encoding", split=hf_split, subset=hf_subset):
-            vectors = model.encode(
-                create_dataloader(
-                    Dataset.from_dict({"text": texts}),
-                    task_metadata=self.metadata,
-                    num_proc=num_proc,
-                    **encode_kwargs,
-                ),
-                task_metadata=self.metadata,
-                hf_split=hf_split,
-                hf_subset=hf_subset,
-                **encode_kwargs,
-            )
-        row = {text: i for i, text in enumerate(texts)}
-        vectors_TD = np.asarray(vectors, dtype=np.float32)
+        vectors_TD, row = embed_distinct(
+            self,
+            model,
+            (example.embed for example in (*train, *test)),
+            hf_split=hf_split,
+            hf_subset=hf_subset,
+            encode_kwargs=encode_kwargs,
+            num_proc=num_proc,
+            timer=timer,
+        )
         train_ND, test_MD = (vectors_TD[[row[e.embed] for e in part]] for part in (train, test))
         with timer("Answering", split=hf_split, subset=hf_subset):
             scores = self._scores(train, test, nearest(train_ND, test_MD))

@@ -119,8 +119,10 @@ def _scored(encoder: SharedEncoder, task: AbsTask, out: Path, options: Evaluatio
     import mteb
     from mteb.cache import ResultCache
 
+    from evaluation.search import StreamedSearch
+
     outcome = mteb.evaluate(
-        _searching(encoder, task, options.memory_mib),
+        StreamedSearch(encoder, options.memory_mib),  # encodes where nothing is searched
         task,
         cache=ResultCache(out),
         co2_tracker=False,
@@ -139,16 +141,6 @@ def _ranked(task: AbsTask) -> int:
     splits = [split for layer in layers if isinstance(layer, dict) for split in layer.values()]
     ranked = [split["top_ranked"] for split in splits if isinstance(split, dict)]
     return sum(len(documents) for one in ranked if one for documents in one.values())
-
-
-def _searching(encoder: SharedEncoder, task: AbsTask, memory_mib: int) -> Any:
-    """What mteb asks: for retrieval a search through any corpus in that memory."""
-    from mteb.abstasks import AbsTaskRetrieval
-
-    from evaluation.search import StreamedSearch
-
-    searched = all(isinstance(part, AbsTaskRetrieval) for part in parts(task))
-    return StreamedSearch(encoder, memory_mib) if searched else encoder
 
 
 def _prepare(task: AbsTask, asked: Asked, out: Path, device: str) -> None:

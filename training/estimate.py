@@ -94,12 +94,12 @@ def activation_bytes(encoder: Encoder, options: TrainingOptions) -> float:
 def _kept(encoder: Encoder, texts: int, options: TrainingOptions) -> int:
     """Bytes that are kept of a forward pass over so many texts, weights left out."""
     weights = {weight.untyped_storage().data_ptr() for weight in encoder.parameters()}
-    kept: dict[int, int] = {}
+    kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+            kept[storage.data_ptr()] = storage  # held: what is freed gives its address to another
         return tensor
 
     ones_B1 = torch.ones(texts, 1, dtype=torch.long)
@@ -109,8 +109,8 @@ def _kept(encoder: Encoder, texts: int, options: TrainingOptions) -> int:
         torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"),
     ):
         x_BD = encoder(ones_B1, ones_B1, ones_B1)
-    assert x_BD.requires_grad  # and holds the graph: what is freed may give its place to another
-    return sum(kept.values())
+    assert x_BD.requires_grad
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def training_flops(encoder: Encoder, counts: Mapping[str, Any], options: TrainingOptions) -> float:

@@ -66,6 +66,7 @@ def test_two_processes_without_a_compiler(
     assert SentenceTransformer(str(result.model)).encode("baran").shape == (12,)
 
 
+@pytest.mark.slow
 def test_a_second_attempt_goes_on_from_the_last_checkpoint(job: Job, run_here: Run) -> None:
     """A rank dies of kill -9 somewhere behind step 30; the model is that of an undisturbed run."""
     options: dict[str, Any] = {"steps": 150, "checkpoint_every": 25, "log_every": 5}

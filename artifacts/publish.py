@@ -13,11 +13,13 @@ DIR/data/<dataset>/train-00000-of-0000N.parquet
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from artifacts.store import MANIFEST, Artifact, file_entry
 
 VERSION = 3
 FORMAT = 1
+
+_WRITTEN_BY_NOW = 86_400  # seconds: no run copies a folder for a day
 
 
 def write_folder(
@@ -116,7 +120,10 @@ def deliver_folder(source: Path, target: Path) -> None:
 
 @contextmanager
 def _swapped_in(target: Path) -> Iterator[Path]:
-    """A path beside `target` to build at; it takes the target's place when it is whole."""
+    """A path beside `target` to build at; it takes the target's place when it is whole.
+
+    What a run that was killed left there is removed a day later.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.parent / f".{target.name}.{uuid.uuid4().hex}"
     old = fresh.with_name(fresh.name + ".old")
@@ -128,6 +135,10 @@ def _swapped_in(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+    for left in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 32}*"):
+        with suppress(FileNotFoundError):  # another run does the same
+            if time.time() - left.stat().st_mtime > _WRITTEN_BY_NOW:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _is_delivered(published: Artifact, target: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,17 @@ def test_a_folder_that_is_just_that_is_left_alone(
     assert not deliver_build(*published, tmp_path / "medi")
     (tmp_path / "medi" / "data" / "less" / "train-00000-of-00001.parquet").unlink()
     assert deliver_build(*published, tmp_path / "medi")
+
+
+def test_what_killed_runs_left_beside_it_is_removed_a_day_later(
+    published: tuple[Artifact, list[Entry]], tmp_path: Path
+) -> None:
+    names = {name: tmp_path / f".medi.{name * 32}" for name in "abc"}
+    names["b"] = names["b"].with_suffix(names["b"].suffix + ".old")
+    for path in (*names.values(), tmp_path / ".medi.notes"):
+        path.mkdir()
+        os.utime(path, (0, 0))
+    os.utime(names["c"])  # somebody may be writing to it
+    assert deliver_build(*published, tmp_path / "medi")
+    left = {path.name for path in tmp_path.glob(".medi.*")}
+    assert left == {names["c"].name, ".medi.notes"}

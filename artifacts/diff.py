@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from artifacts.errors import InputError
 from artifacts.keys import canonical_json
-from artifacts.store import MANIFEST, FileEntry
+from artifacts.manifest import MANIFEST, FileEntry, FileName
 
 _TEXTS = ("query", "pos", "neg", "negatives")
 _SCORES = ("pos_score", "neg_score")
@@ -37,7 +37,7 @@ class _Dataset(BaseModel):
     rows: int
     keys: dict[str, str]
     environment: dict[str, str]
-    files: dict[str, FileEntry]
+    files: dict[FileName, FileEntry]
 
 
 class _Build(BaseModel):

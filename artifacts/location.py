@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from artifacts.errors import InputError
+from artifacts.errors import InputError, without_credentials
 from artifacts.keys import sha256_file
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -112,7 +112,12 @@ class WebFiles(_Pinned):
     def _https(cls, files: tuple[str, ...]) -> tuple[str, ...]:
         for file in files:
             if urlsplit(file).scheme != "https" or ".." in file.split("/"):
-                raise ValueError(f"{file!r} is not an https URL")
+                raise ValueError(f"{without_credentials(file)!r} is not an https URL")
+            if "@" in urlsplit(file).netloc:
+                raise ValueError(
+                    f"{without_credentials(file)!r} has a user or password in front of its host: "
+                    "a record is published; put the file into a mirror folder (--mirror)"
+                )
         return files
 
     def url(self, file: str) -> str:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from artifacts.keys import canonical_json, sha256_file
 
 MANIFEST = "manifest.json"
 _CHECKSUM = b'{"checksum":"'
+
+
+def _below(name: str) -> str:
+    if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
+        raise ValueError(f"{name!r} is not the name of a file below its folder")
+    return name
+
+
+# Of a file of an artifact: a path below its folder. A manifest may have been written by anyone.
+FileName = Annotated[str, AfterValidator(_below)]
 
 
 class FileEntry(BaseModel):
@@ -36,7 +46,7 @@ class Manifest(BaseModel):
     params: dict[str, Any]
     inputs: dict[str, str]
     counts: dict[str, Any]
-    files: dict[str, FileEntry]
+    files: dict[FileName, FileEntry]
     environment: dict[str, str]
 
 
@@ -47,7 +57,11 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
 
 def read_manifest(folder: Path) -> Manifest:
     """Raises FileNotFoundError where there is none, ValueError for one that has changed."""
-    content = (folder / MANIFEST).read_bytes()
+    return parse_manifest((folder / MANIFEST).read_bytes())
+
+
+def parse_manifest(content: bytes) -> Manifest:
+    """Raises ValueError for one that has changed."""
     if content.startswith(_CHECKSUM):
         _, _, rest = content.partition(b",")
         if content != _with_checksum(b"{" + rest):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import pickle  # nosec B403: the name of its error
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from artifacts.errors import InputError
 from artifacts.keys import sha256_file
 
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")  # the libraries read of a .bin tensors alone
 _NO_PART_OF_THE_MODEL = (".md", ".png", ".onnx", ".h5", ".msgpack", ".ot")
-_HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,23 @@ class ModelRef:
     key: str
 
 
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Raise InputError, `what` and the reason, where a library cannot load a model folder.
+
+    Of a .bin with weights the libraries read tensors alone (torch.load with weights_only).
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{what} (its weights hold more than tensors: not read)") from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"{what} ({reason})") from error
+
+
 def resolve_model(name: str, mirror: Path | None) -> ModelRef:
     """A folder, else `<mirror>/huggingface.co/<name>`, else the Hub's cache, else the Hub.
 
@@ -33,7 +54,7 @@ def resolve_model(name: str, mirror: Path | None) -> ModelRef:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(name, folder.resolve())
-    if not _HUB_NAME.match(name):
+    if not _HUB_NAME.fullmatch(name):
         raise InputError(f"model {name!r}: no such folder, and not a Hub name like owner/model")
     mirrored = mirror / "huggingface.co" / name if mirror else None
     if mirrored and mirrored.is_dir():
@@ -49,7 +70,32 @@ def _checked(name: str, folder: Path) -> ModelRef:
         )
     if not any(True for pattern in _WEIGHTS for _ in folder.rglob(pattern)):
         raise InputError(f"model {name!r}: {folder} holds no weights (*.safetensors)")
+    _require_known_modules(name, folder)
     return ModelRef(name, folder, _weights_key(folder))
+
+
+def _require_known_modules(name: str, folder: Path) -> None:
+    """Only classes of sentence-transformers itself are loaded, never code that a folder brings."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return
+    try:
+        modules = json.loads(path.read_text(encoding="utf-8"))
+        kinds = [str(module["type"]) for module in modules]
+        places = [str(module["path"]) for module in modules]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"model {name!r}: {path} is not that of a sentence-transformers folder"
+        ) from error
+    foreign = [kind for kind in kinds if not kind.startswith("sentence_transformers.")]
+    if foreign:
+        raise InputError(
+            f"model {name!r}: modules.json names {foreign[0]}, code that is not of "
+            "sentence-transformers: none is run; give a model of its own modules"
+        )
+    outside = [place for place in places if place.startswith("/") or ".." in place.split("/")]
+    if outside:
+        raise InputError(f"model {name!r}: modules.json names {outside[0]!r}, outside its folder")
 
 
 def _from_hub(name: str, mirror: Path | None) -> Path:
@@ -67,15 +113,27 @@ def _from_hub(name: str, mirror: Path | None) -> Path:
 
 
 def _weights_key(folder: Path) -> str:
-    """Hash of names and contents of the files that make the model (not its card)."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
+    found = {}
+    for path in folder.rglob("*"):
         part = path.relative_to(folder)
-        hidden = any(piece.startswith(".") for piece in part.parts)
-        if path.is_file() and not hidden and path.suffix not in _NO_PART_OF_THE_MODEL:
+        if _counts(PurePosixPath(part)) and path.is_file():
             stat = path.stat()
             content = _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
-            digest.update(f"{part.as_posix()} {content}\n".encode())
+            found[part.as_posix()] = content
+    return key_of_files(found)
+
+
+def _counts(part: PurePosixPath) -> bool:
+    hidden = any(piece.startswith(".") for piece in part.parts)
+    return not hidden and part.suffix not in _NO_PART_OF_THE_MODEL
+
+
+def key_of_files(sha256_of: Mapping[str, str]) -> str:
+    """The key of the model whose files have these hashes: not its card, nor what is hidden."""
+    digest = hashlib.sha256()
+    for part in sorted(map(PurePosixPath, sha256_of)):
+        if _counts(part):
+            digest.update(f"{part} {sha256_of[str(part)]}\n".encode())
     return digest.hexdigest()[:24]
 
 

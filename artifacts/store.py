@@ -12,20 +12,24 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from artifacts.errors import InputError
-from artifacts.keys import Spec, canonical_json, sha256_file
+from artifacts.errors import InputError, NotInStore
+from artifacts.keys import Spec, canonical_json
 from artifacts.manifest import MANIFEST as MANIFEST  # for whoever reads artifacts
 from artifacts.manifest import FileEntry as FileEntry
-from artifacts.manifest import Manifest, read_manifest, write_manifest
+from artifacts.manifest import Manifest, read_manifest
 from artifacts.manifest import file_entry as file_entry
+from artifacts.sealing import broken as broken
+from artifacts.sealing import seal
+from artifacts.sealing import sync as sync
 
-_SEALED_NS = 946_684_800 * 10**9  # 2000-01-01: "unchanged since it was committed"
+if TYPE_CHECKING:
+    from artifacts.remote import Remote
 
 # Writes the files of an artifact into a folder and returns its counts (JSON values).
 Make = Callable[[Path], Mapping[str, Any]]
@@ -49,20 +53,35 @@ class Artifact:
 
 
 class Store:
-    """Finds, checks and builds artifacts below one local folder."""
+    """Finds, checks and builds artifacts below one local folder.
+
+    RemoteStore is one whose folder is a cache of `remote`.
+    """
+
+    remote: Remote | None = None
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     @classmethod
     def open(cls, location: str) -> Store:
-        """Raises InputError for a location that is not a local folder."""
+        """A folder, or s3://bucket/prefix and other object stores that fsspec knows.
+
+        Raises InputError for a location that is none, or where nothing can be listed.
+        """
         if "://" in location:
-            raise InputError(f"store {location!r}: give a local folder (MEDI_STORE or --store)")
+            from artifacts.remote_store import open_remote  # fsspec: only where it is asked for
+
+            return open_remote(location)
         root = Path(location).expanduser().absolute()
         if root.exists() and not root.is_dir():
             raise InputError(f"store {root} is a file: give a folder (MEDI_STORE or --store)")
         return cls(root)
+
+    @property
+    def location(self) -> str:
+        """What opens this store again."""
+        return str(self.root)
 
     def folder(self, spec: Spec) -> Path:
         return self.root / spec.stage / spec.dataset / spec.key
@@ -77,19 +96,41 @@ class Store:
         return None if broken(folder, deep=False) else self._read(folder)
 
     def get(self, spec: Spec) -> Artifact:
-        """The artifact of `spec`; LookupError where it is missing or broken."""
-        artifact = self.find(spec)
+        """The artifact of `spec`; NotInStore where it is missing or broken."""
+        return self.get_key(spec.stage, spec.dataset, spec.key)
+
+    def peek(self, spec: Spec) -> Artifact:
+        """As `get`, for the sake of its manifest: the files may be elsewhere."""
+        return self.get(spec)
+
+    def get_key(self, stage: str, dataset: str, key: str) -> Artifact:
+        """As `get`, where the spec is not at hand."""
+        artifact = self.find_key(stage, dataset, key)
         if artifact is None:
-            raise LookupError(f"{spec} is not in the store {self.root}: {self.problem(spec)}")
+            why = self._problem(stage, dataset, key)
+            raise NotInStore(f"{stage}: {dataset} is not in the store {self.location}: {why}")
         return artifact
 
     def problem(self, spec: Spec) -> str | None:
         """Why the artifact of `spec` must be built; None when it is there and whole."""
-        folder = self.folder(spec)
+        return self._problem(spec.stage, spec.dataset, spec.key)
+
+    def _problem(self, stage: str, dataset: str, key: str) -> str | None:
+        folder = self.root / stage / dataset / key
         if not folder.exists():
             older = folder.parent.exists() and any(folder.parent.iterdir())
             return "inputs changed" if older else "never built"
         return broken(folder, deep=False)
+
+    def new_keys(self, stage: str, dataset: str, known: Collection[str]) -> list[str]:
+        """Of artifacts, whole or not, that are not among `known`, the oldest first."""
+        try:
+            with os.scandir(self.root / stage / dataset) as entries:
+                new = [each for each in entries if each.name not in known and each.is_dir()]
+        except FileNotFoundError:
+            return []
+        ordered = sorted(new, key=lambda each: (each.stat().st_mtime_ns, each.name))
+        return [each.name for each in ordered]
 
     def _read(self, folder: Path) -> Artifact:
         return Artifact(folder, read_manifest(folder))
@@ -105,36 +146,20 @@ class Store:
         found = self.find(spec)  # before the lock: a store that is full or read-only serves it
         if found is not None:
             return found, False
-        with self._lock(spec):
+        lock = lock_name(self.folder(spec))
+        with self._locked(lock, spec.inputs):
             found = self.find(spec)
             if found is not None:
                 return found, False
-            with self._scratch(spec) as scratch:
+            with self._scratch(lock) as scratch:
                 counts = make(scratch)
-                self._commit(spec, scratch, counts, environment or {})
+                seal(scratch, _manifest_of(spec, scratch, counts, environment or {}))
+                self._commit(read_manifest(scratch), scratch)
         return self._read(self.folder(spec)), True
 
-    def _commit(
-        self, spec: Spec, scratch: Path, counts: Mapping[str, Any], environment: Mapping[str, str]
-    ) -> None:
-        names = sorted(p.relative_to(scratch).as_posix() for p in scratch.rglob("*") if p.is_file())
-        manifest = Manifest(
-            stage=spec.stage,
-            dataset=spec.dataset,
-            key=spec.key,
-            version=spec.version,
-            params=dict(spec.params),
-            inputs=dict(spec.inputs),
-            counts=dict(counts),
-            files={name: file_entry(scratch / name) for name in names},
-            environment=dict(environment),
-        )
-        for name in names:
-            os.utime(scratch / name, ns=(_SEALED_NS, _SEALED_NS))
-        write_manifest(manifest, scratch)
-        for name in [*names, MANIFEST]:
-            sync(scratch / name)
-        final = self.folder(spec)
+    def _commit(self, manifest: Manifest, scratch: Path) -> None:
+        """Move what is sealed in `scratch` to its place."""
+        final = self.root / manifest.stage / manifest.dataset / manifest.key
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
             final.rename(self._new_scratch(lock_name(final)))
@@ -148,8 +173,8 @@ class Store:
         return path
 
     @contextmanager
-    def _scratch(self, spec: Spec) -> Iterator[Path]:
-        path = self._new_scratch(lock_name(self.folder(spec)))
+    def _scratch(self, lock: str) -> Iterator[Path]:
+        path = self._new_scratch(lock)
         path.mkdir()
         try:
             yield path
@@ -157,17 +182,17 @@ class Store:
             shutil.rmtree(path, ignore_errors=True)
 
     @contextmanager
-    def _lock(self, spec: Spec) -> Iterator[None]:
+    def _locked(self, lock: str, inputs: Mapping[str, str]) -> Iterator[None]:
         """The kernel lets the lock go when its holder dies, even by kill -9.
 
         Its file tells of what the artifact is made (see `held`).
         """
-        path = self.root / ".locks" / lock_name(self.folder(spec))
+        path = self.root / ".locks" / lock
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.truncate(0)
-            file.write(canonical_json(dict(spec.inputs)))
+            file.write(canonical_json(dict(inputs)))
             file.flush()
             yield
 
@@ -215,38 +240,21 @@ class Store:
         return [(path, wrong) for path in self.artifacts() if (wrong := broken(path, deep=True))]
 
 
-def broken(folder: Path, *, deep: bool) -> str | None:
-    """What is wrong with an artifact folder, or None.
-
-    Sizes are always checked; a hash only when `deep`, or when the file was touched since it was
-    committed (a touched file that still hashes right is sealed again, one that was found broken is
-    no longer taken for sealed).
-    """
-    try:
-        manifest = read_manifest(folder)
-    except FileNotFoundError:
-        return "manifest.json is missing"
-    except ValueError as error:
-        return str(error)
-    if (manifest.stage, manifest.dataset, manifest.key) != folder.parts[-3:]:
-        return f"manifest.json is that of {manifest.stage}/{manifest.dataset}/{manifest.key}"
-    for name, entry in manifest.files.items():
-        path = folder / name
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            return f"{name} is missing"
-        if stat.st_size != entry.size:
-            return f"{name} has {stat.st_size} bytes instead of {entry.size}"
-        touched = stat.st_mtime_ns != _SEALED_NS
-        if (deep or touched) and sha256_file(path) != entry.sha256:
-            with suppress(OSError):  # a store that may only be read
-                os.utime(path)
-            return f"{name} has changed"
-        if touched:
-            with suppress(OSError):
-                os.utime(path, ns=(_SEALED_NS, _SEALED_NS))
-    return None
+def _manifest_of(
+    spec: Spec, folder: Path, counts: Mapping[str, Any], environment: Mapping[str, str]
+) -> Manifest:
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return Manifest(
+        stage=spec.stage,
+        dataset=spec.dataset,
+        key=spec.key,
+        version=spec.version,
+        params=dict(spec.params),
+        inputs=dict(spec.inputs),
+        counts=dict(counts),
+        files={name: file_entry(folder / name) for name in names},
+        environment=dict(environment),
+    )
 
 
 def lock_name(folder: Path) -> str:
@@ -261,12 +269,3 @@ def _is_free(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def sync(path: Path) -> None:
-    """What was written to a file, or renamed in a folder, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

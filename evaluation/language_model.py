@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artifacts.errors import InputError
+from artifacts.models import loading
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +25,6 @@ def load_language_model(folder: Path, device: str) -> LanguageModel:
     the folder may hold is run. Raises InputError for a folder that holds no such model.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not (folder / "config.json").is_file():
@@ -32,16 +32,11 @@ def load_language_model(folder: Path, device: str) -> LanguageModel:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), local_files_only=True, dtype=dtype
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"language model: {folder} cannot be loaded as a causal language model ({first})"
-        ) from error
+    with loading(f"language model: {folder} cannot be loaded as a causal language model"):
+        # transformers would ask on a terminal whether to run the folder's code.
+        own = {"local_files_only": True, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), **own)
+        model = AutoModelForCausalLM.from_pretrained(str(folder), **own, dtype=dtype)
     return LanguageModel(model.to(device).eval(), tokenizer)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artifacts.errors import InputError
-from artifacts.models import ModelRef
+from artifacts.models import ModelRef, loading
 from evaluation.records import EvaluationOptions, Instructions
 
 if TYPE_CHECKING:
@@ -151,19 +151,16 @@ def _load(model: ModelRef, device: str) -> Any:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    try:
+    what = (
+        f"model {model.name!r}: {model.folder} cannot be loaded as a sentence-transformers folder"
+    )
+    with loading(what):
         loaded = SentenceTransformer(
             str(model.folder),
             device=device,
             local_files_only=True,
             model_kwargs={"dtype": torch.float32},
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"model {model.name!r}: {model.folder} cannot be loaded as a sentence-transformers "
-            f"folder ({first})"
-        ) from error
     if is_released_instructor(model):
         loaded.set_pooling_include_prompt(False)
     # model_kwargs speak to the transformer alone; a Dense behind it may be of 16 bits as well.

@@ -12,7 +12,6 @@ Of all pieces the digests are held in memory, 16 bytes a text; vectors are read 
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -126,12 +125,8 @@ class SharedVectors:
                 into_ND[some] = vectors[positions_N[some] & ((1 << _ROW_BITS) - 1)]
 
     def _look_for_pieces(self) -> None:
-        folder = self._store.root / STAGE / self._space.key
-        if folder.is_dir():
-            with os.scandir(folder) as entries:
-                new = [each for each in entries if each.name not in self._known and each.is_dir()]
-            for entry in sorted(new, key=lambda each: (each.stat().st_mtime_ns, each.name)):
-                self._open(entry.name)
+        for key in self._store.new_keys(STAGE, self._space.key, self._known):
+            self._open(key)
 
     def _open(self, key: str) -> None:
         if key in self._known:

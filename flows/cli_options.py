@@ -10,7 +10,9 @@ import typer
 from artifacts.errors import InputError
 
 FIELDS = {"allow_extra_args": True, "ignore_unknown_options": True}
-_OPEN = typer.Option("--store", envvar="MEDI_STORE", help="folder of the artifacts")
+_OPEN = typer.Option(
+    "--store", envvar="MEDI_STORE", help="folder of the artifacts, or s3://bucket/prefix"
+)
 _AT = typer.Option("--mirror", envvar="MEDI_MIRROR", help="<host>/<repository>/<path> below it")
 
 StoreOption = Annotated[str, _OPEN]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from artifacts.errors import InputError
 from artifacts.manifest import Manifest, read_manifest
-from artifacts.models import resolve_model
+from artifacts.models import key_of_files
 from artifacts.store import Store, lock_name
 from flows.wanted import OF_BUILDS, OF_MODELS, OF_TRAININGS, Wanted
 
@@ -35,22 +35,64 @@ class Garbage:
 
 def find_garbage(store: Store, wanted: Wanted, days: float) -> Garbage:
     """Raises InputError where a flow begins to build something at this very moment."""
-    held = store.held()
-    if None in held.values():
-        raise InputError(f"store {store.root}: a flow has just begun to write there, run it again")
+    held = held_inputs(store)
     old = time.time() - days * 86_400
-    models = wanted.models | {inputs.get("model", "") for inputs in held.values() if inputs}
-    judged = [_judged(path, wanted, models) for path in store.artifacts()]
-    spared = {item.path.name for item, goes in judged if not goes}
-    spared |= {name.rpartition("-")[2] for name in held}
-    spared |= {key for inputs in held.values() if inputs for key in inputs.values()}
-    kept = _made_from(spared, {item.path.name: item.path for item, _ in judged})
-    goes = [item for item, goes in judged if goes and item.path.name not in kept]
+    paths = {path.relative_to(store.root).as_posix(): path for path in store.artifacts()}
+    judged = judge({name: _manifest(path) for name, path in paths.items()}, wanted, held)
+    goes = [Item(paths[name], why) for name, (why, goes) in judged.items() if goes]
     goes += _scratch(store, held)
     runs = _runs(store, wanted, held, {item.path for item in goes})
-    goes += [item for item, goes in runs if goes]
-    unjudged = [item for item, goes in [*judged, *runs] if item.why and not goes]
+    goes += [item for item, may_go in runs if may_go]
+    unjudged = [Item(paths[name], why) for name, (why, goes) in judged.items() if why and not goes]
+    unjudged += [item for item, may_go in runs if item.why and not may_go]
     return Garbage([one for one in goes if _changed(one.path) <= old], unjudged, sorted(held))
+
+
+def held_inputs(store: Store) -> dict[str, dict[str, str]]:
+    """Locks that running flows hold, with the inputs of what each of them builds.
+
+    Raises InputError where one begins at this very moment.
+    """
+    held: dict[str, dict[str, str]] = {}
+    for lock, inputs in store.held().items():
+        if inputs is None:
+            raise InputError(
+                f"store {store.root}: a flow has just begun to write there, run it again"
+            )
+        held[lock] = inputs
+    return held
+
+
+Judged = Mapping[str, tuple[str, bool]]
+
+
+def judge(
+    manifests: Mapping[str, Manifest | None], wanted: Wanted, held: Mapping[str, Mapping[str, str]]
+) -> Judged:
+    """Name, `<stage>/<dataset>/<key>`, of each artifact -> (why, whether it may go).
+
+    `manifests`: None for a broken one. An artifact that stays without having been judged has a
+    `why`, too.
+    """
+    models = wanted.models | {inputs.get("model", "") for inputs in held.values()}
+    judged = {name: _judged(name, made, wanted, models) for name, made in manifests.items()}
+    spared = {_key(name) for name, (_, goes) in judged.items() if not goes}
+    spared |= {lock.rpartition("-")[2] for lock in held}
+    spared |= {key for inputs in held.values() for key in inputs.values()}
+    kept = _made_from(spared, {_key(name): made for name, made in manifests.items()})
+    return {name: ("", False) if goes and _key(name) in kept else (why, goes)
+            for name, (why, goes) in judged.items()}  # fmt: skip
+
+
+def _key(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _manifest(path: Path) -> Manifest | None:
+    try:
+        return read_manifest(path)
+    except (OSError, ValueError):
+        return None
 
 
 def is_resumable(run: Path) -> bool:
@@ -78,35 +120,42 @@ def delete(store: Store, item: Item) -> bool:
     return store.remove(item.path, lock_name(item.path))
 
 
-def _judged(path: Path, wanted: Wanted, models: Collection[str]) -> tuple[Item, bool]:
-    """(Item, whether it may go); an item that stays without having been judged has a `why`."""
-    stage = path.parts[-3]
-    if path.name in wanted.keys:
-        return Item(path, ""), False
+def _judged(
+    name: str, manifest: Manifest | None, wanted: Wanted, models: Collection[str]
+) -> tuple[str, bool]:
+    stage = name.partition("/")[0]
+    if _key(name) in wanted.keys:
+        return "", False
     if stage in wanted.unjudged:
-        return Item(path, wanted.unjudged[stage]), False
+        return wanted.unjudged[stage], False
     if stage in OF_BUILDS or stage in ("tokens", "plan"):
-        return Item(path, "no named profile needs it"), True
+        return "no named profile needs it", True
     if stage not in OF_MODELS | OF_TRAININGS:
-        return Item(path, "no stage that this version knows"), False
+        return "no stage that this version knows", False
     try:
-        named = _model_of(path, read_manifest(path)) in models
-    except (OSError, ValueError, KeyError):
-        return Item(path, "broken: whose model it is of cannot be read"), False
-    return Item(path, "" if named else "of no named model"), not named
+        named = manifest is not None and _model_of(manifest) in models
+    except (KeyError, TypeError):
+        manifest = None
+    if manifest is None:
+        return "broken: whose model it is of cannot be read", False
+    return "" if named else "of no named model", not named
 
 
-def _model_of(path: Path, manifest: Manifest) -> str:
+def _model_of(manifest: Manifest) -> str:
     """The key of a model's weights."""
     if manifest.stage == "vectors":
         return str(manifest.params["space"]["model"])
     if manifest.stage == "evaluate":
         return manifest.inputs["model"]
-    return resolve_model(str(path / "model"), None).key
+    inside = "model/"
+    files = {
+        n.removeprefix(inside): e.sha256 for n, e in manifest.files.items() if n.startswith(inside)
+    }
+    return key_of_files(files)
 
 
-def _made_from(keys: Iterable[str], paths: Mapping[str, Path]) -> set[str]:
-    """`keys`, and those of all that they are made from, by their manifests."""
+def _made_from(keys: Iterable[str], manifests: Mapping[str, Manifest | None]) -> set[str]:
+    """`keys`, and those of all that they are made from."""
     found: set[str] = set()
     left = [*keys]
     while left:
@@ -114,9 +163,8 @@ def _made_from(keys: Iterable[str], paths: Mapping[str, Path]) -> set[str]:
         if key in found:
             continue
         found.add(key)
-        try:
-            manifest = read_manifest(paths[key])
-        except (KeyError, OSError, ValueError):  # not there, or broken: it names nothing
+        manifest = manifests.get(key)
+        if manifest is None:  # not there, or broken: it names nothing
             continue
         encoded = manifest.counts.get("embeddings")
         left += [*manifest.inputs.values(), *(encoded if isinstance(encoded, list) else [])]

@@ -90,10 +90,14 @@ class BuildPlan:
         return Publication(entries, facts, self.publish.params["task_ids"], reasons)
 
     def _entry(self, name: str) -> Entry:
-        chain = self.chains[name]
-        found = {stage: self.setting.store.get(step.spec) for stage, step in chain.items()}
+        chain, store, config = self.chains[name], self.setting.store, self.setting.config
+        read = {"shards"} if config.superni_instructions == "written" else {"shards", "fetch"}
+        found = {
+            stage: store.get(step.spec) if stage in read else store.peek(step.spec)
+            for stage, step in chain.items()
+        }
         step = chain["shards"]
-        said = step.spoken(found["fetch"], self.setting.config)
+        said = step.spoken(found["fetch"], config)
         return Entry(name, step.source.model_dump(mode="json"), said, found)
 
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from artifacts.errors import InputError
+from artifacts.remote import Remote
 from artifacts.store import Store
-from flows.garbage import Garbage, Item, delete, find_garbage, is_done, is_held, is_resumable
-from flows.wanted import plan_wanted
+from flows.garbage import (
+    Item,
+    delete,
+    find_garbage,
+    held_inputs,
+    is_done,
+    is_held,
+    is_resumable,
+)
+from flows.upkeep_remote import delete_remote, find_remote_garbage, verify_remote
+from flows.wanted import Wanted, plan_wanted
 
 _DAY_S = 86_400
 
@@ -18,6 +28,7 @@ _DAY_S = 86_400
 def run_verify(store: str) -> int:
     """Exit status: 1 where an artifact is broken. What is left over costs only room."""
     kept = _existing(store)
+    remotely = verify_remote(kept.remote) if kept.remote else 0
     broken = {path: wrong for path, wrong in kept.verify() if any(path.iterdir())}
     for path, wrong in broken.items():
         print(f"{path}: {wrong}")
@@ -27,10 +38,10 @@ def run_verify(store: str) -> int:
         print(f"{item.path}: {item.why}")
     locks = len([*(kept.root / ".locks").glob("*")]) - len(held)
     print(
-        f"{len(broken)} broken artifacts, {len(left)} left over; {len(held)} locks held by running "
-        f"flows, {locks} free lock files (harmless)"
+        f"{len(broken)} broken artifacts, {len(left)} left over{_in_cache(kept)}; {len(held)} "
+        f"locks held by running flows, {locks} free lock files (harmless)"
     )
-    return 1 if broken else 0
+    return 1 if broken or remotely else 0
 
 
 def _leftovers(store: Store, held: Collection[str]) -> Iterator[Item]:
@@ -68,32 +79,61 @@ def run_gc(
     """Prints what may go and why; with `really` it goes. Exit status: 0."""
     kept = _existing(store)
     wanted = plan_wanted(kept, profiles, medi, models, mirror, fields)
+    if kept.remote:
+        _gc_remote(kept.remote, wanted, held_inputs(kept), days, really)
     found = find_garbage(kept, wanted, days)
     total = gone = 0
     for item in found.goes:
-        size = item.size
+        name, size = str(item.path.relative_to(kept.root)), item.size
         if really and not delete(kept, item):
-            print(
-                f"{'kept':>10}  {item.path.relative_to(kept.root)}: a running flow has come for it"
-            )
+            print(f"{'kept':>10}  {name}: a running flow has come for it")
             continue
         total, gone = total + size, gone + 1
-        print(f"{_human(size):>10}  {item.path.relative_to(kept.root)}: {item.why}")
-    _tell_kept(kept, found)
-    done = "deleted" if really else "would go, --delete deletes them"
-    print(f"{gone} folders, {_human(total).strip()}: {done}")
+        print(f"{_human(size):>10}  {name}: {item.why}")
+    _tell_kept(
+        (item.path.relative_to(kept.root).parts[0], item.why, item.size) for item in found.unjudged
+    )
+    if found.in_use:
+        print(f"kept, in use: what {', '.join(found.in_use)} is made from")
+    _tell_total(f"{gone} folders{_in_cache(kept)}", total, really)
     return 0
 
 
-def _tell_kept(store: Store, found: Garbage) -> None:
-    """A line a stage and reason, not one an artifact."""
+def _gc_remote(
+    remote: Remote,
+    wanted: Wanted,
+    held: Mapping[str, Mapping[str, str]],
+    days: float,
+    really: bool,
+) -> None:
+    found = find_remote_garbage(remote, wanted, held, days)
+    total = gone = 0
+    for item in found.goes:
+        if really and not delete_remote(remote, item):
+            print(f"{'kept':>10}  {item.name}: another has come for it")
+            continue
+        total, gone = total + item.upload.size, gone + 1
+        print(f"{_human(item.upload.size):>10}  {item.name}: {item.why}")
+    _tell_kept(found.unjudged)
+    _tell_total(f"{gone} uploads in {remote.location}", total, really)
+
+
+def _tell_total(what: str, size: int, really: bool) -> None:
+    done = "deleted" if really else "would go, --delete deletes them"
+    print(f"{what}, {_human(size).strip()}: {done}")
+
+
+def _tell_kept(unjudged: Iterable[tuple[str, str, int]]) -> None:
+    """(stage, why, bytes) of each; a line a stage and reason, not one an artifact."""
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for item in found.unjudged:
-        groups[item.path.relative_to(store.root).parts[0], item.why].append(item.size)
+    for stage, why, size in unjudged:
+        groups[stage, why].append(size)
     for (stage, why), sizes in sorted(groups.items()):
         print(f"kept, not judged: {len(sizes)} of {stage}, {_human(sum(sizes))}: {why}")
-    if found.in_use:
-        print(f"kept, in use: what {', '.join(found.in_use)} is made from")
+
+
+def _in_cache(store: Store) -> str:
+    return f" in the cache {store.root}" if store.remote else ""
 
 
 def _existing(store: str) -> Store:

@@ -70,7 +70,7 @@ def plan_wanted(
             keys |= {*_worlds(build, mirrors[-1])}
         for folder in medi:
             try:
-                where = (folder, None, name, None, mirror, str(store.root))
+                where = (folder, None, name, None, mirror, store.location)
                 training = plan_train(*where, parts["train"])
             except InputError as error:
                 unjudged |= dict.fromkeys(OF_TRAININGS, f"{name} cannot be planned here: {error}")

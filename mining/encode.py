@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 from transformers import PreTrainedTokenizerBase
 
 from artifacts.encoder import Vectors
 from artifacts.errors import DatasetError, InputError
+from artifacts.models import loading
 from mining.device import resolve_device
 from mining.options import EncoderOptions, Precision
 
@@ -259,20 +259,9 @@ def _by_length(tokens: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 
 def _open(name: str, device: torch.device) -> SentenceTransformer:
-    with loading(f"encoder {name!r}: neither a sentence-transformers folder"):
+    neither = "neither a sentence-transformers folder nor a model that the Hub gives from here"
+    with loading(f"encoder {name!r}: {neither}"):
         return SentenceTransformer(name, device=str(device))
-
-
-@contextmanager
-def loading(neither: str) -> Iterator[None]:
-    """Raise InputError, `neither` ... nor a model of the Hub's, where what is done fails."""
-    try:
-        yield
-    except (OSError, ValueError, SafetensorError) as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise InputError(
-            f"{neither} nor a model that the Hub gives from here ({first_line})"
-        ) from error
 
 
 def _refuse_overflow(model: SentenceTransformer, name: str, precision: Precision) -> None:

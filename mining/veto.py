@@ -10,8 +10,9 @@ from sentence_transformers import CrossEncoder
 
 from artifacts.encoder import Encode
 from artifacts.errors import InputError
+from artifacts.models import loading
 from mining.device import resolve_device
-from mining.encode import load_encoder, loading
+from mining.encode import load_encoder
 from mining.options import EncoderOptions, MiningOptions
 from mining.pick import Veto
 
@@ -63,7 +64,9 @@ def cross_encoder_veto(name: str, encoding: EncoderOptions) -> Veto:
 
 
 def _open(name: str, device: torch.device) -> CrossEncoder:
-    with loading(f"veto {name!r}: neither a cross-encoder's folder"):
+    with loading(
+        f"veto {name!r}: neither a cross-encoder's folder nor a model that the Hub gives from here"
+    ):
         model = CrossEncoder(name, device=str(device), model_kwargs={"dtype": torch.float32})
     kinds = getattr(model.config, "architectures", None) or ["unknown"]
     if not kinds[0].endswith(_SCORING):

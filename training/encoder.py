@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 from transformers.utils.logging import disable_progress_bar
 
 from artifacts.errors import InputError
+from artifacts.models import loading
 from training.tokens import Tokeniser
 
 
@@ -103,13 +104,10 @@ def flops_per_token(encoder: Encoder, length: float = 0.0) -> float:
 def _loaded(reference: str, device: str | None = None, **kwargs: Any) -> list[Any]:
     """The modules, checked."""
     disable_progress_bar()  # of files that load within a second; they would fill train.log
-    try:
+    with loading(f"cannot load the encoder {reference!r}"):
         model = SentenceTransformer(
             reference, device=device, model_kwargs={"dtype": torch.float32, **kwargs}
         )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"cannot load the encoder {reference!r}: {reason}") from error
     modules = list(model)
     kinds = [type(module).__name__ for module in modules]
     valid = [Transformer, Pooling, *[Dense] * (len(modules) - 2)]

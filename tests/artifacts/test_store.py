@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifacts.errors import InputError
 from artifacts.keys import Spec, canonical_json
 from artifacts.store import MANIFEST, Store, lock_name
 
@@ -192,11 +191,6 @@ def test_what_is_removed_is_gone_at_once(store: Store) -> None:
     assert store.remove(artifact.folder, lock_name(artifact.folder))
     assert store.problem(SPEC) == "never built"
     assert not list((store.root / ".tmp").iterdir())
-
-
-def test_store_in_a_bucket_is_refused_in_one_line() -> None:
-    with pytest.raises(InputError, match=r"s3://bucket.*local folder"):
-        Store.open("s3://bucket/medi")
 
 
 JSON = st.recursive(

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.object_storage import location as location
+from tests.object_storage import s3_environment as s3_environment
+from tests.object_storage import s3_server as s3_server
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = [path.parent.name for path in sorted(ROOT.glob("*/__init__.py"))]
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -155,3 +158,18 @@ def test_the_order_of_names_changes_nothing(planned: Any) -> None:
     config = one.setting.config
     names = [source.name for source in datasets_of(config, ["squad_pairs", TASK])]
     assert names == [source.name for source in datasets_of(config, [TASK, "squad_pairs"])]
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("flows.run", {"prefect", "torch", "pandas", "matplotlib", "mteb", "transformers"}),
+        ("flows.build_medi", {"torch", "pandas", "matplotlib", "mteb", "transformers"}),
+    ],
+)
+def test_a_build_with_nothing_to_do_waits_for_no_library(module: str, heavy: set[str]) -> None:
+    """On the command line, and in the process that a worker starts for a deployment."""
+    code = f"import sys, {module}; print({heavy!r} & set(sys.modules))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.stdout == "set()\n", done.stderr

@@ -15,7 +15,6 @@ from flows.planning import plan_build, require_sources
 from flows.planning_evaluation import plan_evaluation
 from flows.planning_training import plan_train
 from flows.profiles import get_profile, override, sections
-from flows.results import other_versions, unprompted, write_results
 from flows.server import prefect_server, wait_until_recorded
 
 
@@ -39,9 +38,9 @@ def run_build(
 
         def build() -> Any:
             from flows.build_medi import build_medi
-            from flows.runner import pool
+            from flows.runner import pool, ray_cluster
 
-            runner = pool(config.workers)
+            runner = ray_cluster() if config.runner == "ray" else pool(config.workers)
             return build_medi.with_options(task_runner=runner)(
                 profile=profile,
                 only=list(only) if only else None,
@@ -110,6 +109,8 @@ def run_evaluate(
     fields: Mapping[str, Any],
 ) -> int:
     """Exit status. Scores that are in the store already are only written out."""
+    from flows.results import other_versions, unprompted, write_results  # matplotlib
+
     plan = plan_evaluation(model, out, only, profile, baseline, mirror, store, fields)
     for line in (*other_versions(plan), *unprompted(plan)):
         print(f"medi: {line}", file=sys.stderr)

@@ -20,20 +20,20 @@ def pool(workers: int) -> TaskRunner[PrefectFuture[Any]]:
     return runner  # type: ignore[return-value]
 
 
-def ray_cluster() -> TaskRunner[PrefectFuture[Any]]:
-    """The cluster at RAY_ADDRESS, else one started on this machine.
+def ray_cluster(cores: int | None = None) -> TaskRunner[PrefectFuture[Any]]:
+    """The cluster at RAY_ADDRESS, else one started on this machine, with its cores or so many.
 
     Its machines must see the store, the models and the mirror at the same paths. Raises InputError
     where prefect-ray is not installed.
     """
     try:
-        from prefect_ray import RayTaskRunner
+        from flows.ray_runner import ClusterRunner
     except ImportError as error:
         raise InputError("--runner ray: install it with pip install 'medi[ray]'") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    settings = {"include_dashboard": False, "log_to_driver": False}
+    settings = {"include_dashboard": False, "log_to_driver": False, "num_cpus": cores}
     address = os.environ.get("RAY_ADDRESS")
-    return RayTaskRunner(address=address, init_kwargs={} if address else settings)
+    return ClusterRunner(address=address, init_kwargs={} if address else settings)
 
 
 @contextmanager
@@ -46,6 +46,6 @@ def a_gpu_each(runner: str) -> Iterator[None]:
     from prefect_ray.context import remote_options
 
     if not ray.is_initialized():
-        raise InputError("runner ray: only `medi evaluate` starts a flow on a cluster")
+        raise InputError("runner ray: only `medi build` and `medi evaluate` start a cluster")
     with remote_options(num_gpus=1 if ray.cluster_resources().get("GPU") else 0):
         yield

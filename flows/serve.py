@@ -21,8 +21,9 @@ import httpx
 
 from artifacts.errors import InputError
 from flows import serve_state as state
+from flows.database import require_database
 from flows.serve_setup import POOL, Server
-from flows.server import answers
+from flows.server import answers, require_version
 
 PORT = 4200
 _ROOT = Path(__file__).resolve().parents[1]
@@ -42,12 +43,14 @@ class _StopAsked(Exception):
 def up(port: int, detach: bool) -> int:
     """Exit status: 0 after Ctrl-C or `medi down`, 1 when a part ended by itself.
 
-    Raises InputError where medi is up already, the port is taken, or this is no checkout.
+    Raises InputError where medi is up already, the port is taken, the database cannot be used, or
+    this is no checkout.
     """
     if not (_ROOT / "prefect.yaml").is_file():
         raise InputError(f"no prefect.yaml in {_ROOT}: run medi from its checkout")
     with state.only_one():
         _require_free(port)
+        require_database()
         if not detach:
             return _serve(port)
     return _detached(port)
@@ -113,9 +116,12 @@ class _Parts:
         state.write_state(self.running)
 
     def start(self) -> None:
-        """Raises PartEnded for a part that ends, or is not ready in time."""
+        """Raises PartEnded for a part that ends, or is not ready in time, and InputError for a
+        server that wants a password which is not set.
+        """
         self._start("server", "server", "start")
         self._wait("the server answers", lambda: answers(self._url))
+        require_version(self._url)
         server = Server(self._url)
         worker = ("worker", "start", "--pool", POOL, "--type", "process", "--name", POOL)
         began = datetime.now(UTC)
@@ -129,6 +135,7 @@ class _Parts:
         server.switch_on(before)
         server.watch_heartbeats()
         server.limit_pool(1)
+        server.run_in_one_process(sys.executable)
         self._wait("the worker is online", lambda: server.has_worker(began))
         self._know(ready=True)
 

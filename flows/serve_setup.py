@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import httpx
+from flows.server import client
 
 POOL = "medi"
 FLOWS = ("build-medi", "train-instructor", "evaluate-embedder", "retrain", "ablate")
 DEPLOYMENTS = tuple(f"{flow}/default" for flow in FLOWS[:-1])
 LOST_RUNS = "crash-without-heartbeat"
+_ENGINE = " -m prefect.engine"
 _HEARTBEATS_S = 90  # three of prefect.toml's
 # State names, not types: a build that ends as "CompletedWithFailures" has ended, too.
 _ENDED = [f"prefect.flow-run.{name}*" for name in ("Completed", "Failed", "Crashed", "Cancelled")]
@@ -30,7 +32,7 @@ class Server:
     """A Prefect server's REST API."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=30.0)
+        self._http = client(url)
 
     def has_pool(self) -> bool:
         return self._http.get(f"/work_pools/{POOL}").status_code == 200
@@ -45,6 +47,16 @@ class Server:
         """How many flow runs go at once, where nobody has said so yet."""
         if self._get(f"/work_pools/{POOL}")["concurrency_limit"] is None:
             self._patch(f"/work_pools/{POOL}", {"concurrency_limit": runs})
+
+    def run_in_one_process(self, python: str) -> None:
+        """The pool's runs start as Prefect's engine, at once: left to itself a worker starts two
+        processes before that one, each of which imports Prefect, to install what a flow needs.
+        """
+        template = self._get(f"/work_pools/{POOL}")["base_job_template"]
+        command = template["variables"]["properties"]["command"]
+        if command.get("default") in (None, "") or command["default"].endswith(_ENGINE):
+            command["default"] = shlex.quote(python) + _ENGINE
+            self._patch(f"/work_pools/{POOL}", {"base_job_template": template})
 
     def missing_deployments(self) -> list[str]:
         known = {

@@ -7,18 +7,25 @@ environment is set.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from uuid import UUID
 
 import httpx
+
+from artifacts.errors import InputError
+from flows.database import require_database
 
 _STARTUP_S = 180
 _RECORDING_S = 60
@@ -31,6 +38,7 @@ _SETTINGS = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # Prefect's default is pickle
     # Their own bars would be drawn across ours.
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
@@ -41,15 +49,22 @@ _SETTINGS = {
 
 @contextmanager
 def prefect_server() -> Iterator[str]:
-    """Yields the API URL that flows of this process use from now on."""
+    """Yields the API URL that flows of this process use from now on.
+
+    Raises InputError for a server of another version and for a database that cannot be used,
+    OSError where a server does not start.
+    """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     url = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api")
     if answers(url):
+        require_version(url)
         os.environ["PREFECT_API_URL"] = url
         yield url
         return
+    require_database()
     with _started() as url:
+        require_version(url)  # it may want a password that this command was not given
         os.environ["PREFECT_API_URL"] = url
         yield url
 
@@ -57,9 +72,45 @@ def prefect_server() -> Iterator[str]:
 def answers(url: str) -> bool:
     """Whether a Prefect server is healthy at `url`."""
     try:
-        return httpx.get(f"{url}/health", timeout=2.0).status_code == 200
+        return httpx.get(f"{url}/health", timeout=2.0, verify=_tls()).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """httpx would make one for each question, 40 ms of CPU beside a server that is starting."""
+    return httpx.create_ssl_context()
+
+
+def require_version(url: str) -> None:
+    """Raises InputError where what answers at `url` is no Prefect server of our own version."""
+    with client(url) as server:
+        answer = server.get("/admin/version")
+    if answer.status_code in (401, 403):
+        raise InputError(
+            f"the Prefect server at {url} lets nobody in without its password: "
+            "set PREFECT_API_AUTH_STRING=USER:PASSWORD"
+        )
+    ours, theirs = version("prefect"), answer.text.strip().strip('"')
+    if answer.status_code != 200 or not re.fullmatch(r"\d+\.\d+\S*", theirs):
+        raise InputError(f"what answers at {url} is no Prefect server: {_OTHERWISE}")
+    if theirs != ours:
+        raise InputError(
+            f"the Prefect server at {url} is of version {theirs}, medi needs {ours}: "
+            f"start that one there, or {_OTHERWISE}"
+        )
+
+
+_OTHERWISE = (
+    "set PREFECT_API_URL to another; where none answers, medi starts its own for the command"
+)
+
+
+def client(url: str) -> httpx.Client:
+    """Of the API at `url`, with the password of PREFECT_API_AUTH_STRING where there is one."""
+    user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    return httpx.Client(base_url=url, timeout=30.0, auth=(user, password) if user else None)
 
 
 @contextmanager
@@ -71,13 +122,17 @@ def _started() -> Iterator[str]:
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_API_URL": url,
+        # Of no use to one command, and each installed integration is imported for it.
+        "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     }
     command = [sys.executable, "-m", "prefect", "server", "start"]
     log = Path(tempfile.mkstemp(prefix="medi-prefect-server-", suffix=".log")[1])
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+    healthy = False
     try:
         _wait_until_healthy(url, process, log)
+        healthy = True
         yield url
     finally:
         process.send_signal(signal.SIGINT)
@@ -86,7 +141,8 @@ def _started() -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        log.unlink(missing_ok=True)
+        if healthy:
+            log.unlink(missing_ok=True)
 
 
 def wait_until_recorded(url: str, flow_run: UUID, task_runs: int) -> int:
@@ -99,21 +155,30 @@ def wait_until_recorded(url: str, flow_run: UUID, task_runs: int) -> int:
         "task_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}},
     }
     deadline = time.monotonic() + _RECORDING_S
-    while True:
-        count = int(httpx.post(f"{url}/task_runs/count", json=body, timeout=30.0).json())
-        if count >= task_runs or time.monotonic() > deadline:
-            return count
-        time.sleep(0.2)
+    with client(url) as server:
+        while True:
+            count = int(server.post("/task_runs/count", json=body).json())
+            if count >= task_runs or time.monotonic() > deadline:
+                return count
+            time.sleep(0.2)
 
 
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _STARTUP_S
     while not answers(url):
         if process.poll() is not None:
-            raise RuntimeError(f"the Prefect server ended at start: {log.read_text()[-2000:]}")
+            said = log.read_text(errors="replace")
+            raise OSError(f"the Prefect server ended at start: {last_error(said)}; its log: {log}")
         if time.monotonic() > deadline:
-            raise RuntimeError(f"the Prefect server did not answer at {url} in {_STARTUP_S} s")
+            raise OSError(f"no Prefect server at {url} after {_STARTUP_S} s; its log: {log}")
         time.sleep(0.2)
+
+
+def last_error(log: str) -> str:
+    """The line of a server's log that ends its last traceback, else its last line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit)\b", line)]
+    return (errors or lines or ["it said nothing"])[-1]
 
 
 def _free_port() -> int:

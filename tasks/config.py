@@ -17,13 +17,18 @@ from medi_sources.window import Window, window_of
 from mining.options import EncoderOptions, MiningOptions
 from training.options import TrainingOptions
 
+Runner = Literal["threads", "ray"]
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class BuildConfig(_Frozen):
-    """One build of MEDI."""
+    """One build of MEDI.
+
+    `runner`: threads of one process, or the cores and GPUs of a Ray cluster.
+    """
 
     datasets: tuple[str, ...]
     sources: str | None = None  # a folder of own records and annotations, all built as well
@@ -41,6 +46,8 @@ class BuildConfig(_Frozen):
     superni_instructions: Literal["written", "definition"] = "written"
     decontamination: DecontaminationOptions = DecontaminationOptions()
     workers: int = Field(default=4, gt=0)  # tasks at once; models and GPUs are used one at a time
+    runner: Runner = "threads"
+    fetch_timeout: float = Field(default=6 * 3600.0, gt=0)  # seconds for the files of one dataset
 
 
 class TrainConfig(_Frozen):
@@ -60,7 +67,7 @@ class EvaluateConfig(_Frozen):
     tasks: tuple[str, ...]
     options: EvaluationOptions = EvaluationOptions()
     paraphrases: int = Field(default=0, ge=0, le=5)
-    runner: Literal["threads", "ray"] = "threads"
+    runner: Runner = "threads"
 
 
 class Profile(_Frozen):

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: install demo serve test test-long bench chaos lint clean
+.PHONY: install demo serve test test-long bench chaos lint audit clean
 
 install: $(INSTALLED)
 
@@ -31,11 +31,13 @@ test: $(INSTALLED)
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -n 0 -m long
 
-# Ratios against sentence-transformers, on this machine: about half an hour on two cores.
+# Ratios against sentence-transformers, DVC and Snakemake, on this machine: about forty minutes on
+# two cores.
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.mining_quality
 	$(BIN)/python -m benchmarks.mining_speed
 	$(BIN)/python -m benchmarks.training_speed
+	$(BIN)/python -m benchmarks.orchestration
 
 # Kills, damage and full disks, each followed by a run to the end: hours for the 200 of docs/upkeep.md.
 ROUNDS ?= 200
@@ -48,7 +50,13 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml -r .
 	$(BIN)/medi sources --check
+
+# Known holes in the pinned versions, by PyPI's advisories: no part of lint, it needs a network.
+audit: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 clean:
 	rm -rf $(VENV) $(DEMO) medi-store

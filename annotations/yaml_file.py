@@ -40,7 +40,7 @@ def read_yaml(path: Path, limit: int) -> Any:
             raise InputError(f"{path}: larger than {limit} bytes")
         text = path.read_text(encoding="utf-8")
         _refuse_bombs(path, text)
-        return yaml.load(text, Loader=_NoKeyTwice)
+        return yaml.load(text, Loader=_NoKeyTwice)  # a SafeLoader  # nosec B506
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

@@ -10,12 +10,14 @@ import hashlib
 import json
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from artifacts.errors import DatasetError
+from artifacts.unpacked import open_gzip
 
 
 @dataclass(frozen=True)
@@ -137,16 +139,21 @@ def read_newsgroups(files: Sequence[Path]) -> list[Labelled]:
     rows = []
     for path in files:
         try:
-            with tarfile.open(path, "r:gz") as archive:
-                members = [m for m in archive if m.isfile() and m.name.count("/") == 2]
-                for member in sorted(members, key=lambda member: member.name):
-                    packed = archive.extractfile(member)
-                    body = message_body(packed.read().decode("latin-1")) if packed else ""
-                    if body:
-                        rows.append(Labelled(member.name.split("/")[1], body))
-        except (tarfile.TarError, EOFError, OSError) as error:
+            with open_gzip(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
+                bodies = [
+                    (member.name, message_body(packed.read().decode("latin-1")))
+                    for member in archive
+                    if member.name.count("/") == 2 and (packed := _file_of(archive, member))
+                ]
+        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
             raise DatasetError(f"{path.name}: not a readable tar.gz ({error})") from error
+        bodies.sort(key=lambda named: named[0])
+        rows += [Labelled(name.split("/")[1], body) for name, body in bodies if body]
     return rows
+
+
+def _file_of(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes] | None:
+    return archive.extractfile(member) if member.isfile() else None
 
 
 def read_squad(files: Sequence[Path]) -> Paragraphs:

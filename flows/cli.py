@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from artifacts.errors import DatasetError, InputError
+from artifacts.errors import DatasetError, InputError, without_credentials
 from artifacts.store import Store
 from flows.cli_options import (
     FIELDS,
@@ -42,7 +42,7 @@ def main() -> None:
         print(f"medi: {error}", file=sys.stderr)
         sys.exit(2)
     except (DatasetError, OSError) as error:  # a full disk, a folder that may not be written
-        print(f"medi: {error}", file=sys.stderr)
+        print(f"medi: {without_credentials(str(error))}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -39,7 +39,7 @@ def unavailable(
             if at_hand(location, archive, mirror) is not None:
                 continue
             url = location.url(archive)
-            host = urlsplit(url).netloc
+            host = _host(url)
             once = url if isinstance(location, WebFiles) else _place(location)
             if host not in silent and once not in asked:
                 asked.add(once)
@@ -60,7 +60,7 @@ def _ask(url: str, location: Location, silent: dict[str, str]) -> int | None:
     headers: Mapping[str, str] = {}
     if isinstance(location, HubFiles):
         if hub.offline():
-            silent[urlsplit(url).netloc] = "HF_HUB_OFFLINE is set"
+            silent[_host(url)] = "HF_HUB_OFFLINE is set"
             return None
         headers = hub.token_headers()
     for _ in range(_ATTEMPTS):
@@ -68,8 +68,13 @@ def _ask(url: str, location: Location, silent: dict[str, str]) -> int | None:
             return httpx.head(url, headers=dict(headers), timeout=10.0).status_code
         except httpx.HTTPError as error:
             cause = type(error).__name__
-    silent[urlsplit(url).netloc] = cause
+    silent[_host(url)] = cause
     return None
+
+
+def _host(url: str) -> str:
+    """Without the user and password that HF_ENDPOINT may have in front of it."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _place(location: Location) -> tuple[str, str]:

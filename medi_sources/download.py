@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,7 +19,7 @@ from typing import TypeVar
 
 import httpx
 
-from artifacts.errors import DatasetError
+from artifacts.errors import DatasetError, without_credentials
 
 TRIES = 5  # failures in a row, without a byte more between them
 _LONGEST_WAIT = 120.0  # seconds, whatever Retry-After asks for
@@ -30,6 +31,9 @@ T = TypeVar("T")
 class FetchError(RuntimeError):
     """The network did not give a file this time; trying again may help."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(without_credentials(message))
+
 
 class RefusedError(DatasetError):
     """The host does not give the file, and will not if asked again; `status` is its HTTP status."""
@@ -37,6 +41,37 @@ class RefusedError(DatasetError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class TimeOutError(DatasetError):
+    """A file was not there in time: see `within`. Trying again would begin anew."""
+
+
+_deadline: ContextVar[tuple[float, float] | None] = ContextVar("deadline", default=None)
+
+
+@contextmanager
+def within(seconds: float | None) -> Iterator[None]:
+    """Downloads of this thread end with TimeOutError after so many seconds; None: whenever.
+
+    It is looked at with each chunk that arrives and each attempt that fails, so that a host which
+    says nothing is given up 30 s later at most.
+    """
+    until = None if seconds is None else (time.monotonic() + seconds, seconds)
+    token = _deadline.set(until)
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+def _require_time(what: str) -> None:
+    until = _deadline.get()
+    if until is not None and time.monotonic() > until[0]:
+        raise TimeOutError(
+            f"{what}: not there after {until[1]:g} s: raise fetch_timeout, or put the file into a "
+            "mirror folder (--mirror)"
+        )
 
 
 class _BusyError(Exception):
@@ -61,6 +96,7 @@ class Patience:
 
     def fail(self, why: str, retry_after: float | None = None) -> None:
         """Return when it is time for another attempt. Raises FetchError after `TRIES`."""
+        _require_time(self._what)
         self._failures += 1
         if self._failures >= TRIES:
             raise FetchError(
@@ -89,8 +125,8 @@ class _Arrived:
         length = response.headers.get("content-length")
         if length is None and "chunked" not in response.headers.get("transfer-encoding", ""):
             raise RefusedError(
-                f"{response.url}: its host states no length, so that a short file would pass for "
-                "a whole one: put the file into a mirror folder (--mirror)"
+                f"{response.url.copy_with(query=None)}: its host states no length, so that a short "
+                "file would pass for a whole one: put the file into a mirror folder (--mirror)"
             )
         self.total = None if length is None else int(length)
         self.mark = _mark(response)
@@ -152,6 +188,7 @@ class Remote:
                 raise _StartAnewError
 
     def _note(self, offset: int) -> None:
+        _require_time(self._url)
         if offset > self._furthest:
             self._furthest = offset
             self._patience.progress()

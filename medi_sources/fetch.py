@@ -16,9 +16,11 @@ from pathlib import Path
 from artifacts.errors import DatasetError, InputError
 from artifacts.keys import sha256_file
 from artifacts.location import GitHubFiles, HubFiles, LocalFiles, Location
+from artifacts.unpacked import open_gzip, open_member
 from medi_sources import hub
 from medi_sources.download import FetchError as FetchError
 from medi_sources.download import RefusedError, Remote, download
+from medi_sources.download import within as within
 from medi_sources.window import ChunkReader, Window, copy_window
 
 VERSION = 1
@@ -102,7 +104,7 @@ def _require_whole(path: Path, url: str) -> None:
     """Raise DatasetError for a .gz that does not unpack to its end, a .zip without directory."""
     try:
         if url.endswith(".gz"):
-            with gzip.open(path) as file:
+            with open_gzip(path) as file:
                 while file.read(1 << 20):
                     pass
         elif url.endswith(".zip"):
@@ -168,7 +170,7 @@ def _place(source: Path, file: str, target: Path) -> None:
     try:
         with (
             zipfile.ZipFile(source) as packed,
-            packed.open(member) as content,
+            open_member(packed, member, archive) as content,
             target.open("wb") as out,
         ):
             shutil.copyfileobj(content, out)

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
@@ -256,5 +255,7 @@ def _words(texts: pa.Array) -> _Words:
 
 
 def _hash(texts: pa.Array) -> _Hashes:
+    import pandas as pd  # here: planning needs no more of this file than its options
+
     strings = np.array(texts.to_pylist(), dtype=object)
     return pd.util.hash_array(strings, categorize=False) if len(strings) else np.empty(0, np.uint64)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from artifacts.errors import DatasetError
+from artifacts.unpacked import gunzipped
 from medi_sources.query_sample import rank
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def copy_window(source: IO[bytes], target: Path, window: Window, name: str) -> N
     with ExitStack() as stack:
         out: IO[bytes] = stack.enter_context(target.open("wb"))
         if packed:
-            source = cast("IO[bytes]", gzip.GzipFile(fileobj=source, mode="rb"))
+            source = gunzipped(source, name)
             out = cast(
                 "IO[bytes]",
                 stack.enter_context(gzip.GzipFile("", "wb", compresslevel=6, fileobj=out, mtime=0)),

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
 from typing import Any
 
 import deepspeed
 import deepspeed.comm
 import deepspeed.ops
 import torch
+import torch.distributed
 from deepspeed.accelerator import get_accelerator
+from deepspeed.constants import default_pg_timeout
 from torch import Tensor, nn
 
 from artifacts.errors import InputError
 from training.options import TrainingOptions
 
+LOOPBACK = "127.0.0.1"  # MASTER_ADDR where no other machine takes part
 # Elements that DeepSpeed reduces at once. Its own 5e8 takes 2 GB of every device.
 _BUCKET = 50_000_000
 
@@ -24,8 +29,28 @@ def join_processes() -> tuple[int, int]:
     # On CPU DeepSpeed would compile a shared-memory all-reduce at this point, with a C++ compiler
     # the machine may not have. An empty table of buildable operators leaves it gloo.
     deepspeed.ops.__compatible_ops__ = {}
-    deepspeed.init_distributed(get_accelerator().communication_backend_name(), verbose=False)
+    backend = get_accelerator().communication_backend_name()
+    if os.environ.get("MASTER_ADDR") == LOOPBACK and not torch.distributed.is_initialized():
+        _meet_here(backend)
+    deepspeed.init_distributed(backend, verbose=False)
     return deepspeed.comm.get_rank(), deepspeed.comm.get_world_size()
+
+
+def _meet_here(backend: str) -> None:
+    """Ranks of one machine meet on its loopback: torch would listen on every address it has."""
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    port = int(os.environ["MASTER_PORT"])
+    listening = socket.create_server((LOOPBACK, port)).detach() if rank == 0 else None
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
+        LOOPBACK, port, size, rank == 0, default_pg_timeout, master_listen_fd=listening
+    )
+    # DeepSpeed, too, tells NCCL its device where there are several.
+    several = size > 1 and get_accelerator().device_name() == "cuda"
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if several else None
+    torch.distributed.init_process_group(
+        backend, None, default_pg_timeout, size, rank, store, device_id=device
+    )
 
 
 def start_engine(model: nn.Module, options: TrainingOptions, steps: int) -> Any:

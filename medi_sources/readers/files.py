@@ -12,9 +12,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from artifacts.errors import DatasetError
+from artifacts.unpacked import open_gzip
 from medi_sources.readers.items import Row, RowError, ToItem, items
 
 _CHUNK = 1 << 20
@@ -25,8 +26,8 @@ _LARGEST_ELEMENT = 64 << 20  # characters; a longer one is a broken list, not a 
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of `path`, unpacked. Trouble while reading raises DatasetError naming the file."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield cast("IO[bytes]", file)
+        with open_gzip(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DatasetError(f"{path.name}: expected a whole gzip file, found {error}") from error
     except OSError as error:

@@ -228,6 +228,7 @@ def run_here(
         from training.loop import run as run_job
 
         job.work.mkdir(parents=True, exist_ok=True)
+        monkeypatch.setenv("MASTER_PORT", str(free_port()))  # each launch has another
         run_job(job)
         return job
 

@@ -23,7 +23,7 @@ from flows.results import ROBUSTNESS, SCORES
 from flows.run import run_build, run_evaluate, run_train
 
 
-@flow(name="ablate")
+@flow(name="ablate", flow_run_name="{profile}, {name}")
 def ablate(
     name: str,
     out: str,

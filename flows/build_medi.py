@@ -17,11 +17,13 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from artifacts.errors import InputError
 from artifacts.publish import deliver_build, require_deliverable
 from artifacts.store import Store
-from flows.planning import BuildPlan, plan_build, require_sources
+from flows.planning import BuildPlan, datasets_of, plan_build, require_sources
 from flows.profiles import DEFAULT_STORE, get_profile, override
 from flows.progress import Steps
 from flows.runner import pool
@@ -29,10 +31,25 @@ from tasks import build as tasks
 from tasks import leaks, ui
 from tasks.build import failure
 from tasks.config import window
+from tasks.dataset_page import dropped_share
+from tasks.markdown import plain
 from tasks.steps import STAGES, Step
 
 
-@flow(name="build-medi", task_runner=pool(4))
+def _run_name() -> str:
+    """`sample, 330 datasets`; with few of them their names."""
+    given = flow_run.parameters
+    profile, only = given["profile"], given["only"]
+    try:
+        config = override(get_profile(profile).build, given["overrides"] or {})
+        names = [source.name for source in datasets_of(config, only)]
+    except InputError:  # the run itself says what is wrong
+        return str(profile)
+    few = only and len(names) <= 2
+    return f"{profile}, {', '.join(names) if few else f'{len(names)} datasets'}"
+
+
+@flow(name="build-medi", flow_run_name=_run_name, task_runner=pool(4))
 def build_medi(
     profile: str = "sample",
     only: list[str] | None = None,
@@ -55,7 +72,9 @@ def build_medi(
     outcome = build_datasets(plan)
 
     finished = plan.without(outcome.failed)
-    if finished.chains and decontaminate(finished, outcome):
+    publishable = bool(finished.chains) and decontaminate(finished, outcome)
+    ui.show_build(summary(plan, outcome), _describe(plan, outcome))
+    if publishable:
         publication = finished.publication()
         found = finished.leaks.spec if finished.leaks else None
         tasks.publish(finished.publish, publication, found, plan.setting)
@@ -63,7 +82,6 @@ def build_medi(
         if publish:
             made = plan.setting.store.get(finished.publish)
             deliver_build(made, publication.entries, Path(publish))
-    ui.show_build(summary(plan, outcome.failed), _describe(plan, outcome))
     return _final_state(plan, outcome)
 
 
@@ -72,6 +90,7 @@ class Outcome:
     """How the steps of a build ended."""
 
     task_runs: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)  # of each dataset's stages
     failed: dict[str, str] = field(default_factory=dict)  # dataset -> stage and error
     published: bool = False
 
@@ -99,6 +118,10 @@ def build_datasets(plan: BuildPlan) -> Outcome:
             error = failure(future)
             if error:
                 outcome.failed[step.dataset] = f"{step.stage}: {error}"
+                ui.show_failed(step.source, outcome.failed[step.dataset])
+            else:
+                took = outcome.seconds.get(step.dataset, 0.0) + future.result()["seconds"]
+                outcome.seconds[step.dataset] = round(took, 1)
             progress.done(f"{step.spec}{' FAILED: ' + error if error else ''}")
             bar.advance()
             running += -1 if error else start_next(step.dataset) - 1
@@ -144,31 +167,35 @@ def decontaminate(plan: BuildPlan, outcome: Outcome) -> bool:
     )
 
 
-def summary(plan: BuildPlan, failed: dict[str, str]) -> list[dict[str, Any]]:
-    """One row a dataset, cached ones included."""
-    rows = []
+def summary(plan: BuildPlan, outcome: Outcome) -> list[dict[str, Any]]:
+    """One row a dataset, cached ones included: the failed first, then those that dropped most."""
+    rows, shares = {}, {}
     for name, chain in plan.chains.items():
-        ran = [stage for stage in STAGES if chain[stage].problem]
-        shards = plan.setting.store.find(chain["shards"].spec)
-        rows.append(
-            {
-                "dataset": name,
-                "state": "failed" if name in failed else "built" if ran else "cached",
-                "ran": ", ".join(ran),
-                "rows": shards.manifest.counts["rows"] if shards else 0,
-                "problem": failed.get(name, ""),
-            }
-        )
-    return rows
+        made = {stage: plan.setting.store.find(chain[stage].spec) for stage in STAGES[1:]}
+        counts = {stage: one.manifest.counts for stage, one in made.items() if one}
+        shares[name] = dropped_share(counts)
+        ran = any(step.problem for step in chain.values())
+        rows[name] = {
+            "dataset": name,
+            "state": "failed" if name in outcome.failed else "built" if ran else "cached",
+            "rows": counts["shards"]["rows"] if "shards" in counts else 0,
+            "dropped": f"{100 * shares[name]:.1f} %" if "pairs" in counts else "",
+            "problem": plain(outcome.failed.get(name, "").replace(f"{name}: ", "", 1), 120),
+            "licence": chain["fetch"].source.licence.spdx,
+            "seconds": outcome.seconds.get(name),
+        }
+    ordered = sorted(rows, key=lambda name: (name not in outcome.failed, -shares[name]))
+    return [rows[name] for name in ordered]
 
 
 def _submit(step: Step, plan: BuildPlan) -> PrefectFuture[Any]:
     setting = plan.setting
     match step.stage:
         case "fetch":
-            cut = window(step.source, setting.config)
+            source, store, mirror = step.source, setting.store, setting.mirror
+            cut, timeout = window(source, setting.config), setting.config.fetch_timeout
             return tasks.fetch.submit(
-                step.spec, step.source.location, setting.store, setting.mirror, cut
+                step.spec, source.location, store, mirror, cut, ui.tags_of(source), timeout
             )
         case "pairs":
             return tasks.pairs.submit(step, setting)

@@ -25,7 +25,9 @@ from tasks.build import failure
 from tasks.evaluate import evaluate
 
 
-@flow(name="evaluate-embedder", task_runner=pool(16))  # devices bound what runs at once
+@flow(  # devices bound what runs at once
+    name="evaluate-embedder", flow_run_name="{profile}, {model}", task_runner=pool(16)
+)
 def evaluate_embedder(
     model: str,
     out: str,
@@ -57,7 +59,7 @@ def evaluate_embedder(
             bar.advance()
     forget_models()
 
-    ui.show_scores(write_results(plan, failed))
+    ui.show_scores(write_results(plan, failed), plan.out.absolute() / "report.html")
     return _final_state(plan, {**plan.not_run, **failed}, len(fetched) + len(scored))
 
 

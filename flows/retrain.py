@@ -24,7 +24,7 @@ from flows.run import run_build, run_evaluate, run_train
 ProfileName = Literal["sample", "real-small", "single-gpu", "paper"]
 
 
-@flow(name="retrain")
+@flow(name="retrain", flow_run_name="{profile}, {out}")
 def retrain(
     profile: ProfileName = "sample",
     out: str = "out",

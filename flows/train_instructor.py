@@ -24,7 +24,7 @@ from tasks.steps import Training
 from training.launch import TrainingFailed
 
 
-@flow(name="train-instructor", task_runner=pool(2))
+@flow(name="train-instructor", flow_run_name="{profile}, {medi}", task_runner=pool(2))
 def train_instructor(
     medi: str,
     out: str,
@@ -51,7 +51,7 @@ def train_instructor(
             data = {"failed": {"train": str(failed)}, "task_runs": task_runs}
             return Failed(message=str(failed), data=data)
 
-    deliver_folder(training.store.folder(training.model) / "model", Path(out).absolute())
+    deliver_folder(training.store.get(training.model).folder / "model", Path(out).absolute())
     message = f"model {training.model.key} in {out}"
     return Completed(message=message, data={"task_runs": task_runs})
 

@@ -6,8 +6,9 @@ completed state named "Cached". Fetching alone is retried.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from prefect import task
@@ -22,7 +23,7 @@ from artifacts.keys import Spec
 from artifacts.location import Location
 from artifacts.publication import Publication
 from artifacts.store import Artifact, Store
-from medi_sources.fetch import FetchError
+from medi_sources.fetch import FetchError, within
 from medi_sources.window import Window
 from tasks import stages, ui
 from tasks.steps import Setting, Step
@@ -49,30 +50,44 @@ def fetch(
     store: Store,
     mirror: Path | None,
     window: Window | None = None,
+    tags: Sequence[str] = (),
+    timeout: float | None = None,
 ) -> State[Any] | dict[str, Any]:
-    return report(stages.fetch(spec, location, store, mirror, window))
+    ui.tag(*tags)
+    began = monotonic()
+    with within(timeout):
+        made = stages.fetch(spec, location, store, mirror, window)
+    return report(made, monotonic() - began)
 
 
 @task(name="pairs", task_run_name="pairs: {step.dataset}", tags=["pairs"], cache_policy=NO_CACHE)
 def pairs(step: Step, setting: Setting) -> State[Any] | dict[str, Any]:
-    return report(stages.pairs(step, setting))
+    ui.tag(*ui.tags_of(step.source))
+    began = monotonic()
+    made = stages.pairs(step, setting)
+    return report(made, monotonic() - began)
 
 
 @task(name="mine", task_run_name="mine: {step.dataset}", tags=["mine"], cache_policy=NO_CACHE)
 def mine(step: Step, setting: Setting) -> State[Any] | dict[str, Any]:
-    return report(stages.mine(step, setting))
+    ui.tag(*ui.tags_of(step.source))
+    began = monotonic()
+    made = stages.mine(step, setting)
+    return report(made, monotonic() - began)
 
 
 @task(name="shards", task_run_name="shards: {step.dataset}", tags=["shards"], cache_policy=NO_CACHE)
 def shards(step: Step, setting: Setting, chain: Mapping[str, Spec]) -> State[Any] | dict[str, Any]:
-    """Also shows the dataset's table in the UI; `chain` has the specs of all its stages."""
+    """Also shows the dataset's page in the UI; `chain` has the specs of all its stages."""
+    ui.tag(*ui.tags_of(step.source))
+    began = monotonic()
     made = stages.shards(step, setting, chain["fetch"])
-    found = {stage: setting.store.find(spec) for stage, spec in chain.items()}
-    ui.show_dataset(step.dataset, {s: a for s, a in found.items() if a is not None})
-    return report(made)
+    seconds = monotonic() - began
+    ui.show_dataset(step.source, chain, setting.store, setting.config.origin)
+    return report(made, seconds)
 
 
-@task(name="publish", tags=["publish"], cache_policy=NO_CACHE)
+@task(name="publish", task_run_name="publish", tags=["publish"], cache_policy=NO_CACHE)
 def publish(
     spec: Spec,
     publication: Publication,
@@ -82,10 +97,14 @@ def publish(
     return report(stages.publish(spec, publication, leaks, setting))
 
 
-def report(made: tuple[Artifact, bool]) -> State[Any] | dict[str, Any]:
+def report(
+    made: tuple[Artifact, bool], seconds: float | None = None
+) -> State[Any] | dict[str, Any]:
     """What a task returns: where its artifact is; state "Cached" where it was there already."""
     artifact, built = made
-    reference = {"key": artifact.manifest.key, "folder": str(artifact.folder)}
+    reference: dict[str, Any] = {"key": artifact.manifest.key, "folder": str(artifact.folder)}
+    if seconds is not None:
+        reference["seconds"] = round(seconds, 2)
     if not built:
         return Completed(name="Cached", message=f"found {artifact.folder}", data=reference)
     return reference

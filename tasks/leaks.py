@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,11 +23,14 @@ from medi_sources.leaks import DecontaminationOptions, EvaluationTexts
 from tasks.build import report
 from tasks.steps import LeaksStep, TextsStep
 
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOENT, errno.EIO}
+
 
 def _not_the_inputs(task: Any, run: Any, state: State[Any]) -> bool:
-    """Retry what the network may have done."""
+    """Retry what the network may have done, not what the disk has."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, OSError)  # those of datasets, of the Hub's client and of sockets
+    # Those of datasets, of the Hub's client and of sockets.
+    return isinstance(error, OSError) and error.errno not in _OF_THE_DISK
 
 
 @task(
@@ -43,7 +47,12 @@ def texts(step: TextsStep, store: Store) -> State[Any] | dict[str, Any]:
     return report(_texts(step, store))
 
 
-@task(name="decontaminate", tags=["decontaminate"], cache_policy=NO_CACHE)
+@task(
+    name="decontaminate",
+    task_run_name="decontaminate",
+    tags=["decontaminate"],
+    cache_policy=NO_CACHE,
+)
 def decontaminate(
     step: LeaksStep, options: DecontaminationOptions, store: Store
 ) -> State[Any] | dict[str, Any]:

@@ -6,9 +6,10 @@ import platform
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,13 +32,12 @@ from medi_sources.leaks import without_leaks
 from medi_sources.pairs import PairsResult, build_pairs
 from medi_sources.records import Source
 from medi_sources.window import Window
-from mining.device import resolve_device
 from mining.embeddings import StoredVectors, embed, find_embeddings
-from mining.mine import mine as mine_pairs
-from mining.mine import texts_of
-from mining.pick import Veto
 from tasks.config import BuildConfig, pairs_options
 from tasks.steps import Setting, Step
+
+if TYPE_CHECKING:
+    from mining.pick import Veto
 
 # One model at a time on this machine: it uses every core, or the whole GPU. Who waits for
 # embeddings that another process makes holds it, and never the other way round.
@@ -90,6 +90,8 @@ def mine(step: Step, setting: Setting) -> tuple[Artifact, bool]:
     config = setting.config
 
     def make(folder: Path) -> Mapping[str, Any]:
+        from mining.mine import mine as mine_pairs  # torch: seconds, for what is mostly found
+
         source = step.read(setting.store)
         table = read_table(source.file("pairs.parquet"))
         with device:
@@ -118,13 +120,15 @@ def _vectors_of(table: pa.Table, pairs: Artifact, step: Step, setting: Setting) 
     Where they are gone the same are made once more: encoded in other batches, a vector is another
     by float noise.
     """
+    from mining.mine import texts_of
+
     keys = pairs.manifest.counts.get("embeddings", [])
     if not keys or setting.encoder.key != setting.superni_encoder.key:
         return _embedded(texts_of(table), setting.encoder, step.dataset, setting)
     found = find_embeddings(setting.store, step.dataset, keys)
     if not found:
-        raw = setting.store.root / "fetch" / step.dataset / pairs.manifest.inputs["fetch"]
-        _, keys = _paired(step.source, raw, setting)
+        raw = setting.store.get_key("fetch", step.dataset, pairs.manifest.inputs["fetch"])
+        _, keys = _paired(step.source, raw.folder, setting)
         found = find_embeddings(setting.store, step.dataset, keys)
     return StoredVectors(found)
 
@@ -186,24 +190,26 @@ def publish(
     return setting.store.build(spec, make)
 
 
-def sample_rows(artifact: Artifact, n: int) -> list[dict[str, Any]]:
-    """The first `n` published rows of a shards artifact."""
-    table: pa.Table = read_table(artifact.files[0])
-    return table.slice(0, n).to_pylist()
-
-
 def environment_of(device: str, precision: str) -> dict[str, str]:
     """What else than the inputs the numbers may depend on."""
-    packages = ("torch", "sentence-transformers", "transformers", "deepspeed", "mteb", "pyarrow")
     return {
         "device": device,
         "precision": precision,
         "machine": platform.machine(),
-        **{package: version(package) for package in packages},
+        **_versions(),
     }
 
 
+@cache
+def _versions() -> dict[str, str]:
+    """Six files to read: once a process, not once a task."""
+    packages = ("torch", "sentence-transformers", "transformers", "deepspeed", "mteb", "pyarrow")
+    return {package: version(package) for package in packages}
+
+
 def _environment(config: BuildConfig) -> dict[str, str]:
+    from mining.device import resolve_device
+
     return environment_of(resolve_device(config.encoding.device).type, config.encoding.precision)
 
 

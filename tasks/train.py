@@ -34,16 +34,18 @@ def _may_go_through(task: Any, run: Any, state: State[Any]) -> bool:
 def tokens(
     spec: Spec, medi: Path, encoder: ModelRef, options: TrainingOptions, store: Store
 ) -> State[Any] | dict[str, Any]:
+    ui.tag(spec.dataset)
     return report(stages.tokens(spec, medi, encoder, options, store))
 
 
-@task(name="plan", tags=["plan"], cache_policy=NO_CACHE)
+@task(name="plan", task_run_name="plan", tags=["plan"], cache_policy=NO_CACHE)
 def plan(training: Training) -> State[Any] | dict[str, Any]:
     return report(stages.plan(training))
 
 
 @task(
     name="train",
+    task_run_name="train: {training.encoder.name}",
     tags=["train"],
     cache_policy=NO_CACHE,
     retries=2,  # each goes on from the last good checkpoint

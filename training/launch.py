@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +159,7 @@ def _run(job: TrainingJob, devices: Devices, on_record: Callable[[Record], None]
             stderr=subprocess.STDOUT,
             process_group=0,
         )
+        until = time.monotonic() + (job.options.timeout or math.inf)
         try:
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -164,6 +167,9 @@ def _run(job: TrainingJob, devices: Devices, on_record: Callable[[Record], None]
                 follow()
                 if process.returncode is not None:
                     return process.returncode
+                if time.monotonic() > until:
+                    told = f"not done after {job.options.timeout:g} s (timeout)"
+                    raise TrainingFailed(f"{told}: see {job.work / 'train.log'}", retry=True)
         finally:
             end_group(process, _GRACE if devices.hosts else 0.0)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 # Options that no weight of the model hangs on: they are in no key.
 RUN_ONLY = frozenset(
     {"processes", "hostfile", "launcher", "checkpoint_every", "keep_checkpoints", "monitor",
-     "log_every"}
+     "log_every", "timeout"}
 )  # fmt: skip
 
 Loss = Literal["released", "paper", "gte"]
@@ -81,6 +81,9 @@ class TrainingOptions(BaseModel):
     keep_checkpoints: int = Field(2, gt=0, description="the last so many, and the best")
     monitor: Monitor = "none"
     log_every: int = Field(10, gt=0, description="steps")
+    timeout: float | None = Field(
+        None, gt=0, description="seconds an attempt may take, the next goes on; null: any"
+    )
 
 
 class TrainingJob(BaseModel):

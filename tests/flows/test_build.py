@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -54,17 +55,36 @@ def test_every_task_run_is_on_record(
     assert {"dataset-squad-pairs", "dataset-allnli", "build-medi"} <= keys
 
 
-def test_dataset_table_tells_rows_drops_tokens_scores_and_samples(
+def test_a_datasets_page_tells_licence_source_rows_drops_and_samples(
+    built: subprocess.CompletedProcess[str], prefect_home: Path, store: Path
+) -> None:
+    database = sqlite3.connect(prefect_home / "prefect.db")
+    query = "select data, description from artifact where key = 'dataset-squad-pairs'"
+    data, description = database.execute(query).fetchone()
+    page = json.loads(data)
+    assert len(page) < 20_000 and page.count("](data:image/svg+xml;base64,") == 2
+    assert description.startswith("squad_pairs: ") and "CC-BY-SA-4.0" in page
+    assert "](<https://huggingface.co/datasets/" in page
+    numbers = re.search(r"- rows: (\d+) read, (\d+) dropped, (\d+) left", page)
+    assert numbers
+    read, dropped, left = map(int, numbers.groups())
+    assert read == left + dropped and f": {left} rows" in description
+    assert dropped == sum(map(int, re.findall(r"^\| \w+ \| \w+ \| (\d+) \|$", page, re.M)))
+    assert "**row 3**" in page and "- instruction of queries: Represent the " in page
+    (shards,) = store.glob("shards/squad_pairs/*")
+    assert shards.name in page
+
+
+def test_runs_have_names_and_tags_a_person_can_read(
     built: subprocess.CompletedProcess[str], prefect_home: Path
 ) -> None:
     database = sqlite3.connect(prefect_home / "prefect.db")
-    query = "select data from artifact where key = 'dataset-squad-pairs'"
-    table = json.loads(json.loads(database.execute(query).fetchone()[0]))
-    measures = {row["measure"]: row["value"] for row in table}
-    assert {"rows in", "rows out", "tokens: query", "pos_score", "neg_score"} <= set(measures)
-    dropped = sum(value for measure, value in measures.items() if measure.startswith("dropped: "))
-    assert measures["rows in"] == measures["rows out"] + dropped
-    assert measures["row 3: query"].startswith("Represent the ")
+    names = {name for (name,) in database.execute("select name from flow_run")}
+    assert "sample, 3 datasets" in names
+    query = "select tags from task_run where name = ?"
+    for stage in STAGES:
+        ((tags,), *_) = database.execute(query, [f"{stage}: squad_pairs"])
+        assert set(json.loads(tags)) == {stage, "squad_pairs", "licence: CC-BY-SA-4.0"}
 
 
 def test_published_folder_opens_with_the_tools_of_its_users(
@@ -191,7 +211,7 @@ def mirror(tmp_path: Path) -> Path:
 
 
 def test_a_bad_dataset_fails_loudly_and_the_others_finish(
-    mirror: Path, medi: Run, server: str, tmp_path: Path
+    mirror: Path, medi: Run, server: str, tmp_path: Path, prefect_home: Path
 ) -> None:
     (path,) = mirror.glob("github.com/FlagOpen/FlagEmbedding/**/nq.jsonl")
     good = path.read_bytes().splitlines(keepends=True)
@@ -210,6 +230,21 @@ def test_a_bad_dataset_fails_loudly_and_the_others_finish(
     manifest = json.loads((publish / "manifest.json").read_text())
     assert set(manifest["datasets"]) == set(REAL_SMALL) - {"flagembedding_nq"}
     assert set(manifest["build"]["failed"]) == {"flagembedding_nq"}
+    database = sqlite3.connect(prefect_home / "prefect.db")
+    newest = "select data from artifact where key = ? order by created desc limit 1"
+    table = json.loads(json.loads(database.execute(newest, ["build-medi"]).fetchone()[0]))
+    assert set(table["dataset"]) == set(REAL_SMALL)
+    first = {name: column[0] for name, column in table.items()}
+    assert (first["dataset"], first["state"]) == ("flagembedding_nq", "failed")
+    assert first["problem"].startswith("pairs\\: ") and len(first["problem"].splitlines()) == 1
+    assert table["problem"][1:] == ["", ""] and None not in table["seconds"]
+    page = json.loads(database.execute(newest, ["dataset-flagembedding-nq"]).fetchone()[0])
+    assert page.startswith("- failed in pairs")
+    again = medi("plan", "--profile", "real-small", "--only", *REAL_SMALL, *arguments, "--json")
+    missing = [(step["stage"], step["dataset"]) for step in json.loads(again.stdout)["run"]]
+    assert [step for step in missing if step[0] in STAGES] == [
+        (stage, "flagembedding_nq") for stage in STAGES[1:]
+    ]
 
 
 def test_a_missing_mirror_file_stops_before_any_work(

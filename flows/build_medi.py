@@ -23,6 +23,7 @@ from prefect.states import Completed, Failed
 from artifacts.errors import InputError
 from artifacts.publish import deliver_build, require_deliverable
 from artifacts.store import Store
+from flows.forms import BuildForm, ProfileName, fields_of
 from flows.planning import BuildPlan, datasets_of, plan_build, require_sources
 from flows.profiles import DEFAULT_STORE, get_profile, override
 from flows.progress import Steps
@@ -41,7 +42,7 @@ def _run_name() -> str:
     given = flow_run.parameters
     profile, only = given["profile"], given["only"]
     try:
-        config = override(get_profile(profile).build, given["overrides"] or {})
+        config = override(get_profile(profile).build, fields_of(given["overrides"]))
         names = [source.name for source in datasets_of(config, only)]
     except InputError:  # the run itself says what is wrong
         return str(profile)
@@ -51,19 +52,19 @@ def _run_name() -> str:
 
 @flow(name="build-medi", flow_run_name=_run_name, task_runner=pool(4))
 def build_medi(
-    profile: str = "sample",
+    profile: ProfileName = "sample",
     only: list[str] | None = None,
     publish: str | None = None,
     mirror: str | None = None,
     store: str = DEFAULT_STORE,
-    overrides: dict[str, Any] | None = None,
+    overrides: BuildForm | None = None,
 ) -> State[Any]:
     """Build the datasets of `profile` and, with `publish`, the dataset folder.
 
     Ends Completed; "CompletedWithFailures" where some datasets failed and the others are
     finished; Failed where none is left to publish.
     """
-    config = override(get_profile(profile).build, overrides or {})
+    config = override(get_profile(profile).build, fields_of(overrides))
     plan = plan_build(config, Store.open(store), mirror, only)
     require_sources(plan)
     if publish:

@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from evaluation.model import forget_models
+from flows.forms import EvaluateForm, ProfileName, fields_of
 from flows.planning_evaluation import EvaluationPlan, plan_evaluation
 from flows.profiles import DEFAULT_STORE
 from flows.progress import Steps
@@ -32,14 +33,15 @@ def evaluate_embedder(
     model: str,
     out: str,
     only: list[str] | None = None,
-    profile: str = "sample",
+    profile: ProfileName = "sample",
     baseline: str | None = None,
     mirror: str | None = None,
     store: str = DEFAULT_STORE,
-    overrides: dict[str, Any] | None = None,
+    overrides: EvaluateForm | None = None,
 ) -> State[Any]:
     """Evaluate `model` on the tasks `only`, by default the profile's."""
-    plan = plan_evaluation(model, out, only, profile, baseline, mirror, store, overrides or {})
+    fields = fields_of(overrides)
+    plan = plan_evaluation(model, out, only, profile, baseline, mirror, store, fields)
 
     fetched = {
         name: tasks.fetch.submit(data, location, plan.store, plan.mirror)

@@ -181,19 +181,26 @@ def override(config: T, overrides: Mapping[str, Any]) -> T:
     scalars. Raises InputError for unknown fields and invalid values.
     """
     values = config.model_dump()
-    paths = _paths(config)
-    for name, value in overrides.items():
-        path = _find(name.replace("-", "_"), paths)
+    for path, value in named(config, overrides).items():
         target = values
         for part in path[:-1]:
             target = target[part]
-        target[path[-1]] = _value(name, value)
+        target[path[-1]] = value
     try:
         return type(config).model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"--{field} {first['input']!r}: {first['msg']}") from error
+
+
+def named(config: BaseModel, overrides: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+    """Path of each field in `config` -> its value, read as `override` reads it. Raises as that."""
+    paths = _paths(config)
+    return {
+        _find(name.replace("-", "_"), paths): _value(name, value)
+        for name, value in overrides.items()
+    }
 
 
 def sections(

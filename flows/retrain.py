@@ -6,7 +6,7 @@ build -> train -> evaluate     (subflows; the last two only if something that th
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -15,13 +15,12 @@ from prefect.states import Completed, Failed
 
 from artifacts.store import Artifact
 from evaluation.statistics import MODEL_RECORD
+from flows.forms import ProfileName, RetrainForm, fields_of
 from flows.planning_evaluation import plan_evaluation
 from flows.planning_training import plan_train
 from flows.profiles import DEFAULT_STORE, get_profile, sections
 from flows.results import SCORES
 from flows.run import run_build, run_evaluate, run_train
-
-ProfileName = Literal["sample", "real-small", "single-gpu", "paper"]
 
 
 @flow(name="retrain", flow_run_name="{profile}, {out}")
@@ -30,14 +29,13 @@ def retrain(
     out: str = "out",
     mirror: str | None = None,
     store: str = DEFAULT_STORE,
-    overrides: dict[str, Any] | None = None,
+    overrides: RetrainForm | None = None,
 ) -> State[Any]:
     """Build MEDI; if it has changed, train on it and evaluate.
 
-    `out` gets medi/, model/ and results/. Fields in `overrides` name their section where two have
-    them: `train.steps`. Nothing is trained on a build with failed datasets.
+    `out` gets medi/, model/ and results/. Nothing is trained on a build with failed datasets.
     """
-    build, train, evaluate = sections(get_profile(profile), overrides or {})
+    build, train, evaluate = sections(get_profile(profile), fields_of(overrides))
     folder = Path(out)
     medi, model, results = (str(folder / part) for part in ("medi", "model", "results"))
     if run_build(profile, None, medi, mirror, store, build):

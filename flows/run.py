@@ -38,6 +38,7 @@ def run_build(
 
         def build() -> Any:
             from flows.build_medi import build_medi
+            from flows.forms import BuildForm, fill
             from flows.runner import pool, ray_cluster
 
             runner = ray_cluster() if config.runner == "ray" else pool(config.workers)
@@ -47,7 +48,7 @@ def run_build(
                 publish=publish,
                 mirror=mirror,
                 store=store,
-                overrides=dict(fields),
+                overrides=fill(BuildForm, config, fields),
                 return_state=True,
             )
 
@@ -76,6 +77,7 @@ def run_train(
     if training.problem:
 
         def train() -> Any:
+            from flows.forms import TrainForm, fill
             from flows.train_instructor import train_instructor
 
             return train_instructor(
@@ -85,7 +87,7 @@ def run_train(
                 encoder=encoder,
                 mirror=mirror,
                 store=store,
-                overrides=dict(fields),
+                overrides=fill(TrainForm, get_profile(profile).train, fields),
                 return_state=True,
             )
 
@@ -118,6 +120,7 @@ def run_evaluate(
 
         def evaluate() -> Any:
             from flows.evaluate_embedder import evaluate_embedder
+            from flows.forms import EvaluateForm, fill
             from flows.runner import pool, ray_cluster
 
             workers = max(2, len(device_names(plan.config.options.device)))
@@ -130,7 +133,7 @@ def run_evaluate(
                 baseline=baseline,
                 mirror=mirror,
                 store=store,
-                overrides=dict(fields),
+                overrides=fill(EvaluateForm, plan.config, fields),
                 return_state=True,
             )
 
@@ -182,9 +185,11 @@ def run_retrain(
     sections(get_profile(profile), fields)
 
     def run() -> Any:
+        from flows.forms import RetrainForm, fill
         from flows.retrain import retrain
 
-        state = retrain(profile, out, mirror, store, dict(fields), return_state=True)
+        form = fill(RetrainForm, get_profile(profile), fields)
+        state = retrain(profile, out, mirror, store, form, return_state=True)
         if state.is_completed():
             print(f"retrain: {state.message}")
         return state

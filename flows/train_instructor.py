@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from artifacts.publish import deliver_folder
+from flows.forms import ProfileName, TrainForm, fields_of
 from flows.planning_training import plan_train
 from flows.profiles import DEFAULT_STORE
 from flows.progress import Steps
@@ -28,17 +29,17 @@ from training.launch import TrainingFailed
 def train_instructor(
     medi: str,
     out: str,
-    profile: str = "sample",
+    profile: ProfileName = "sample",
     encoder: str | None = None,
     mirror: str | None = None,
     store: str = DEFAULT_STORE,
-    overrides: dict[str, Any] | None = None,
+    overrides: TrainForm | None = None,
 ) -> State[Any]:
     """Train on the MEDI folder `medi`, starting from `encoder`, and export to `out`.
 
     A training that was cut short goes on from its last good checkpoint.
     """
-    training = plan_train(medi, out, profile, encoder, mirror, store, overrides or {})
+    training = plan_train(medi, out, profile, encoder, mirror, store, fields_of(overrides))
 
     task_runs = 0
     if training.problem:

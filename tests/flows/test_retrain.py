@@ -5,20 +5,11 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import httpx
 import pytest
 
-from flows.profiles import PROFILES
-
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def test_the_form_offers_the_profiles_there_are() -> None:
-    from flows.retrain import ProfileName
-
-    assert get_args(ProfileName) == tuple(PROFILES)
 
 
 def test_nothing_is_trained_on_a_build_with_failed_datasets(

@@ -27,7 +27,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
         (("build", "--mining.margin", "{"), "is not a YAML value"),
         (("plan", "--decontamination.tasks", "[SampleSTSS]"), "no evaluation task 'SampleSTSS'"),
         (("plan", "--sources", "no/such"), "--sources no/such: no *.yaml"),
-        (("build", "--store", "s3://bucket/x"), "local folder"),
+        (("build", "--store", "s4://bucket/x"), "unknown kind of store 's4'"),
         (("build", "--profile", "real-small", "--mirror", "no/such"), "no such folder"),
         (("build", "--profile", "real-small", "--encoder", "no/such/x"), "no such folder"),
         (("evaluate", "no/such/folder", "--out", "x"), "no such folder"),

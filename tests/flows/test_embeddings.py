@@ -80,7 +80,7 @@ def test_a_selection_that_failed_encodes_nothing_when_it_is_mended(
         raise MemoryError("no room for the scores")
 
     with monkeypatch.context() as broken:
-        broken.setattr(stages, "mine_pairs", fail)
+        broken.setattr("mining.mine.mine", fail)
         with pytest.raises(MemoryError):
             mined(plan, QUESTIONS)
     monkeypatch.setattr(encode, "load_encoder", fail)

@@ -26,6 +26,7 @@ def own(tmp_path: Path) -> Path:
     return tmp_path / "my-data"
 
 
+@pytest.mark.slow
 def test_the_page_builds_its_dataset(own: Path, store: Path, medi: Run, server: str) -> None:
     check = medi("sources", "--sources", str(own), "--check")
     assert (check.returncode, check.stdout.strip()) == (0, "0 faults")

@@ -95,6 +95,7 @@ FIRST_CHANGED: dict[str, tuple[Any, str]] = {
     "keep_checkpoints": (3, "none"),
     "monitor": ("tensorboard", "none"),
     "log_every": (3, "none"),
+    "timeout": (60.0, "none"),
 }
 
 

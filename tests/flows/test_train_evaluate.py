@@ -70,7 +70,7 @@ def test_every_stage_of_a_training_is_on_record(
                on t.flow_run_id = f.id join flow on f.flow_id = flow.id
                where flow.name = 'train-instructor'"""
     runs = [(n if ": " in n else n.split("-")[0], state) for n, state in database.execute(query)]
-    stages = ["plan", "train", *(f"tokens: {name}" for name in SAMPLE)]
+    stages = ["plan", "train: medi/sample-encoder", *(f"tokens: {name}" for name in SAMPLE)]
     assert sorted(runs) == sorted((stage, "COMPLETED") for stage in stages)
     keys = {key for (key,) in database.execute("select distinct key from artifact")}
     assert {"train-progress", "training-loss"} <= keys

@@ -189,6 +189,7 @@ sys.exit(3)
 """
 
 
+@pytest.mark.slow
 def test_slurm_starts_the_ranks(job: Job, nodes_at: NodesAt, plain_weights: Plain) -> None:
     """A stand-in for srun runs both nodes here; all else is as it would be there."""
     hostfile, _ = nodes_at("srun", SRUN)

@@ -77,7 +77,7 @@ ELSEWHERE = {
     "prefect deployment run train-instructor/default --watch": "tests/flows/test_serve.py",
     "prefect deployment run evaluate-embedder/default --watch": "tests/flows/test_serve.py",
     "prefect deployment run retrain/default --watch": "tests/flows/test_serve.py",
-    'prefect deployment run retrain/default -p out=weekly -p \'overrides={"build": {"seed": 1}}\'': (
+    'prefect deployment run retrain/default -p out=new -p \'overrides={"build": {"seed": 1}}\'': (
         "tests/flows/test_retrain.py"
     ),
     "prefect flow-run cancel ID": "tests/flows/test_serve.py",

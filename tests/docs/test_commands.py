@@ -169,7 +169,7 @@ def server(prefect_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
         yield url
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_pages_are_followed(server: str, tmp_path: Path) -> None:
     """The Python that they show, too."""
     shell = Shell(tmp_path, PREFECT_API_URL=server)

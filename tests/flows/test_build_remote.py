@@ -24,11 +24,13 @@ def files(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def keep_results_in(basepath: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def keep_results_in(basepath: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prefect's own block and settings, as docs/object-storage.md gives them."""
     from prefect.filesystems import RemoteFileSystem
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    RemoteFileSystem(basepath=basepath).save("medi-results", overwrite=True)
+    with temporary_settings({PREFECT_API_URL: server}):  # those of its import may be another's
+        RemoteFileSystem(basepath=basepath).save("medi-results", overwrite=True)
     settings = {
         "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK": "remote-file-system/medi-results",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
@@ -51,7 +53,7 @@ def test_a_second_machine_builds_nothing_and_publishes_the_same_bytes(
 
     local, _ = build("local", str(tmp_path / "plain"))
     results = f"{location.rpartition('/')[0]}/results"
-    keep_results_in(results, monkeypatch)
+    keep_results_in(results, server, monkeypatch)
     first, said = build("a", location)
     assert not said.startswith("0 stages to run")
     second, said = build("b", location)

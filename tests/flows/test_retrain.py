@@ -23,7 +23,7 @@ def test_nothing_is_trained_on_a_build_with_failed_datasets(
     assert state.is_failed() and "could not be built" in str(state.message)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_trains_again_when_the_dataset_has_changed(
     built: subprocess.CompletedProcess[str], store: Path, medi: Run, server: str, tmp_path: Path
 ) -> None:

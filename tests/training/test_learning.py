@@ -56,7 +56,7 @@ def test_answers_about_things_never_seen_are_found(tmp_path: Path) -> None:
     assert after["answer"] >= 0.6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_instructions_tell_apart_what_two_kinds_of_data_want(tmp_path: Path) -> None:
     """The paper's Fig. 3 in small: mixed, they want different neighbours of the same text."""
     scores = {}

@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
+from prefect.utilities.annotations import quote
 
 from artifacts.errors import InputError
 from artifacts.publish import deliver_build, require_deliverable
@@ -191,6 +192,7 @@ def summary(plan: BuildPlan, outcome: Outcome) -> list[dict[str, Any]]:
 
 def _submit(step: Step, plan: BuildPlan) -> PrefectFuture[Any]:
     setting = plan.setting
+    quoted: Any = quote(setting)  # else Prefect walks through all of it for each task
     match step.stage:
         case "fetch":
             source, store, mirror = step.source, setting.store, setting.mirror
@@ -199,12 +201,12 @@ def _submit(step: Step, plan: BuildPlan) -> PrefectFuture[Any]:
                 step.spec, source.location, store, mirror, cut, ui.tags_of(source), timeout
             )
         case "pairs":
-            return tasks.pairs.submit(step, setting)
+            return tasks.pairs.submit(step, quoted)
         case "mine":
-            return tasks.mine.submit(step, setting)
+            return tasks.mine.submit(step, quoted)
         case _:
             chain = {stage: s.spec for stage, s in plan.chains[step.dataset].items()}
-            return tasks.shards.submit(step, setting, chain)
+            return tasks.shards.submit(step, quoted, chain)
 
 
 def _describe(plan: BuildPlan, outcome: Outcome) -> str:

@@ -100,7 +100,7 @@ class Medi:
             "profile": PROFILE,
             "publish": str(self.out),
             "store": str(self.store),
-            "overrides": fields(self.records),
+            "overrides": {**fields(self.records), "datasets": []},
         }
 
     def first(self) -> Cost:

@@ -15,7 +15,7 @@ from tests.object_storage import s3
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ONLY = ("squad_pairs", "allnli")
 

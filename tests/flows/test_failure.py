@@ -60,7 +60,7 @@ def test_a_cancelled_training_leaves_no_process(up: Served, tmp_path: Path) -> N
 
     endless = {"steps": 20_000, "log_every": 1, "checkpoint_every": 20_000}
     of_training = {"store": store, "medi": medi, "out": str(tmp_path / "model")}
-    run = start(up, "train-instructor", of_training | {"overrides": endless})
+    run = start(up, "train-instructor", of_training | {"overrides": {"options": endless}})
     until(lambda: any(log.stat().st_size for log in Path(store).glob(".runs/*/log.jsonl")))
     processes = training_processes(up)
     assert len(processes) >= 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle  # nosec B403: the name of its error
+import pickle  # nosec B403
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -13,8 +13,6 @@ from artifacts.models import key_of_files
 from artifacts.store import Store, lock_name
 from flows.wanted import OF_BUILDS, OF_MODELS, OF_TRAININGS, Wanted
 
-_LOCK_OF_TRAINING = "train-model-"
-
 
 @dataclass(frozen=True)
 class Item:
@@ -105,6 +103,11 @@ def is_done(store: Store, run: Path) -> bool:
     return store.find_key("train", "model", run.name) is not None
 
 
+def lock_of_training(key: str) -> str:
+    """Of who trains the model of that key, and writes to its work folder."""
+    return lock_name(Path("train", "model", key))
+
+
 def is_held(name: str, held: Collection[str]) -> bool:
     """Whether the writer of the scratch folder `name` lives."""
     return name.rpartition(".")[0] in held
@@ -114,7 +117,7 @@ def delete(store: Store, item: Item) -> bool:
     """False where a flow has come for it in the meantime."""
     inside = item.path.relative_to(store.root).parts
     if inside[0] == ".runs":
-        return store.remove(item.path, _LOCK_OF_TRAINING + inside[1])
+        return store.remove(item.path, lock_of_training(inside[1]))
     if inside[0] == ".tmp":
         return store.remove(item.path, item.path.name.rpartition(".")[0] or item.path.name)
     return store.remove(item.path, lock_name(item.path))
@@ -185,7 +188,7 @@ def _runs(
     folder = store.root / ".runs"
     found: list[tuple[Item, bool]] = []
     for run in sorted(path for path in folder.glob("*") if path.is_dir()):
-        if _LOCK_OF_TRAINING + run.name in held:
+        if lock_of_training(run.name) in held:
             continue
         if is_done(store, run):
             if store.root / "train" / "model" / run.name in going:

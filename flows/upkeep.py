@@ -18,6 +18,7 @@ from flows.garbage import (
     is_done,
     is_held,
     is_resumable,
+    lock_of_training,
 )
 from flows.upkeep_remote import delete_remote, find_remote_garbage, verify_remote
 from flows.wanted import Wanted, plan_wanted
@@ -58,7 +59,7 @@ def _leftovers(store: Store, held: Collection[str]) -> Iterator[Item]:
         if not is_held(path.name, held) and path.stat().st_mtime < time.time() - _DAY_S:
             yield Item(path, "half written by a run that was killed")
     for path in sorted(store.root.glob(".runs/*")):
-        if f"train-model-{path.name}" in held:
+        if lock_of_training(path.name) in held:
             continue
         if is_done(store, path):
             yield Item(path, "work folder of a training that is done")

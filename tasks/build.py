@@ -6,7 +6,7 @@ completed state named "Cached". Fetching alone is retried.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -53,38 +53,26 @@ def fetch(
     tags: Sequence[str] = (),
     timeout: float | None = None,
 ) -> State[Any] | dict[str, Any]:
-    ui.tag(*tags)
-    began = monotonic()
     with within(timeout):
-        made = stages.fetch(spec, location, store, mirror, window)
-    return report(made, monotonic() - began)
+        return _timed(tags, stages.fetch, spec, location, store, mirror, window)
 
 
 @task(name="pairs", task_run_name="pairs: {step.dataset}", tags=["pairs"], cache_policy=NO_CACHE)
 def pairs(step: Step, setting: Setting) -> State[Any] | dict[str, Any]:
-    ui.tag(*ui.tags_of(step.source))
-    began = monotonic()
-    made = stages.pairs(step, setting)
-    return report(made, monotonic() - began)
+    return _timed(ui.tags_of(step.source), stages.pairs, step, setting)
 
 
 @task(name="mine", task_run_name="mine: {step.dataset}", tags=["mine"], cache_policy=NO_CACHE)
 def mine(step: Step, setting: Setting) -> State[Any] | dict[str, Any]:
-    ui.tag(*ui.tags_of(step.source))
-    began = monotonic()
-    made = stages.mine(step, setting)
-    return report(made, monotonic() - began)
+    return _timed(ui.tags_of(step.source), stages.mine, step, setting)
 
 
 @task(name="shards", task_run_name="shards: {step.dataset}", tags=["shards"], cache_policy=NO_CACHE)
 def shards(step: Step, setting: Setting, chain: Mapping[str, Spec]) -> State[Any] | dict[str, Any]:
     """Also shows the dataset's page in the UI; `chain` has the specs of all its stages."""
-    ui.tag(*ui.tags_of(step.source))
-    began = monotonic()
-    made = stages.shards(step, setting, chain["fetch"])
-    seconds = monotonic() - began
+    made = _timed(ui.tags_of(step.source), stages.shards, step, setting, chain["fetch"])
     ui.show_dataset(step.source, chain, setting.store, setting.config.origin)
-    return report(made, seconds)
+    return made
 
 
 @task(name="publish", task_run_name="publish", tags=["publish"], cache_policy=NO_CACHE)
@@ -95,6 +83,16 @@ def publish(
     setting: Setting,
 ) -> State[Any] | dict[str, Any]:
     return report(stages.publish(spec, publication, leaks, setting))
+
+
+def _timed(
+    tags: Sequence[str], stage: Callable[..., tuple[Artifact, bool]], *arguments: Any
+) -> State[Any] | dict[str, Any]:
+    """A stage of a dataset: its task run is tagged, and the report says how long it took."""
+    ui.tag(*tags)
+    began = monotonic()
+    made = stage(*arguments)
+    return report(made, monotonic() - began)
 
 
 def report(

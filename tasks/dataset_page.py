@@ -114,12 +114,12 @@ def _first_rows(shards: Artifact) -> list[dict[str, Any]]:
 def _scores(shards: Artifact) -> str:
     """A picture of the scores of positives and negatives, from the first rows."""
     positives, negatives, seen = [np.empty(0)], [np.empty(0)], 0
-    for path in shards.files:
-        for batch in pq.ParquetFile(path).iter_batches(columns=["pos_score", "neg_score"]):
-            positives.append(batch.column("pos_score").drop_null().to_numpy(False))
-            negatives.append(batch.column("neg_score").flatten().drop_null().to_numpy(False))
-            seen += batch.num_rows
-            if seen >= _SCORED:
-                break
+    files = (pq.ParquetFile(path) for path in shards.files)
+    for batch in (b for f in files for b in f.iter_batches(columns=["pos_score", "neg_score"])):
+        positives.append(batch.column("pos_score").drop_null().to_numpy(False))
+        negatives.append(batch.column("neg_score").flatten().drop_null().to_numpy(False))
+        seen += batch.num_rows
+        if seen >= _SCORED:
+            break
     found = {"positives": np.concatenate(positives), "negatives": np.concatenate(negatives)}
     return histograms("cosine to the query, share of texts", found)

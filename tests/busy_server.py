@@ -17,13 +17,15 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 
 COMMIT = "c" * 40
+
+S = TypeVar("S", bound=HTTPServer)
 
 
 @dataclass(frozen=True)
@@ -196,8 +198,8 @@ def _why_missing(path: str, files: Iterable[str]) -> str:
 
 
 @contextmanager
-def upstream() -> Iterator[Server]:
-    server = Server()
+def serving(server: S) -> Iterator[S]:
+    """The server at work in a thread; closed afterwards."""
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
@@ -206,6 +208,12 @@ def upstream() -> Iterator[Server]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def upstream() -> Iterator[Server]:
+    with serving(Server()) as server:
+        yield server
 
 
 def serve_as_hub(server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:

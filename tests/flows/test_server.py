@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -19,6 +18,7 @@ from artifacts.errors import InputError
 from flows import serve
 from flows.database import SETTING, require_database
 from flows.server import last_error, prefect_server, wait_until_recorded
+from tests.busy_server import serving
 
 
 class Other(ThreadingHTTPServer):
@@ -64,12 +64,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def other(monkeypatch: pytest.MonkeyPatch) -> Iterator[Other]:
-    with Other() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(Other()) as server:
         monkeypatch.setenv("PREFECT_API_URL", server.url)
         monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
         yield server
-        server.shutdown()
 
 
 def test_a_server_of_our_version_is_used(other: Other) -> None:

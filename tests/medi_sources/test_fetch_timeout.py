@@ -13,7 +13,7 @@ from artifacts.errors import DatasetError
 from artifacts.location import WebFiles
 from medi_sources.download import FetchError, within
 from medi_sources.fetch import fetch
-from tests.busy_server import without_waiting
+from tests.busy_server import serving, without_waiting
 
 
 class Trickle(BaseHTTPRequestHandler):
@@ -38,13 +38,9 @@ class Trickle(BaseHTTPRequestHandler):
 def host() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Trickle)
     server.stopped = threading.Event()  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.stopped.set()  # type: ignore[attr-defined]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.stopped.set()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["file.txt", "busy"])

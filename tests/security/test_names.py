@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -22,6 +21,7 @@ from evaluation.records import EvalTask
 from medi_sources.available import unavailable
 from medi_sources.download import RefusedError, download
 from medi_sources.fetch import fetch, local_names
+from tests.busy_server import serving
 from tests.source_files import source
 
 OUTSIDE = ["../x", "a/../../x", "/etc/x", "a//x", "./x", "", "a\0b"]
@@ -162,13 +162,8 @@ class Signed(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def signed() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), Signed)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/x"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(HTTPServer(("127.0.0.1", 0), Signed)) as server:
+        yield f"http://127.0.0.1:{server.server_port}/x"
 
 
 def test_where_a_redirect_leads_is_said_without_its_signature(signed: str, tmp_path: Path) -> None:

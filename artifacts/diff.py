@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +23,20 @@ from artifacts.manifest import MANIFEST, FileEntry, FileName
 
 _TEXTS = ("query", "pos", "neg", "negatives")
 _SCORES = ("pos_score", "neg_score")
+_COLUMNS = ["row_id", *_TEXTS, *_SCORES]  # of a shard
 _INSTRUCTIONS = ("query_instruction", "doc_instruction")  # columns of ledger.csv
 _LICENCE = ("licence", "commercial_use")
 _GIVE = f"give a MEDI folder (what build --publish made) or its {MANIFEST}"
 
 Change = tuple[Any, Any]  # before and after; None: is not there
-# (row_id, its how-manieth row) -> digests of the texts and of the scores
-_Rows = dict[tuple[int, int], tuple[bytes, bytes]]
+_Row = tuple[bytes, bytes]  # digests of the texts and of the scores
+_Rows = dict[int, Counter[_Row]]  # by row_id, which several rows may share
 
 
 class _Dataset(BaseModel):
     model_config = ConfigDict(frozen=True)
     rows: int
+    in_batch_negatives: bool = True  # as training.data reads it
     keys: dict[str, str]
     environment: dict[str, str]
     files: dict[FileName, FileEntry]
@@ -73,7 +75,8 @@ class RowChanges:
 
 @dataclass(frozen=True)
 class DatasetChange:
-    """`keys`: the stages that have another key. `row_changes`: None where no rows are at hand."""
+    """`keys`: the stages that have another key. `row_changes`: None where no rows are at hand.
+    `in_batch_negatives`: None where it is as it was."""
 
     dataset: str
     rows: Change
@@ -82,6 +85,7 @@ class DatasetChange:
     instructions: dict[str, Change]
     licence: dict[str, Change]
     environment: dict[str, Change]
+    in_batch_negatives: Change | None
 
 
 @dataclass(frozen=True)
@@ -136,38 +140,58 @@ def _dataset(name: str, before: Published, after: Published) -> DatasetChange | 
     )
     keys = list(_differing(old.keys, new.keys))
     environment = _differing(old.environment, new.environment)
-    if not (keys or instructions or licence or environment) and old.files == new.files:
+    in_batch = (old.in_batch_negatives, new.in_batch_negatives)
+    in_batch_change = in_batch if in_batch[0] != in_batch[1] else None
+    differs = keys or instructions or licence or environment or in_batch_change
+    if not differs and old.files == new.files:
         return None
     changes: RowChanges | None = RowChanges(0, 0, 0, 0)
     if old.files != new.files:
         at_hand = before.has_rows and after.has_rows
         changes = _compare(_rows(name, before), _rows(name, after)) if at_hand else None
     rows = (old.rows, new.rows)
-    return DatasetChange(name, rows, keys, changes, instructions, licence, environment)
+    return DatasetChange(
+        name, rows, keys, changes, instructions, licence, environment, in_batch_change
+    )
 
 
 def _compare(old: _Rows, new: _Rows) -> RowChanges:
-    both = old.keys() & new.keys()
-    changed = sum(old[row][0] != new[row][0] for row in both)
-    differ = sum(old[row] != new[row] for row in both)
-    return RowChanges(len(new) - len(both), len(old) - len(both), changed, differ - changed)
+    """Of rows that share a row_id those of the same texts are one row, then any two."""
+    total: Counter[str] = Counter()
+    for row_id in old.keys() | new.keys():
+        before, after = old.get(row_id, Counter()), new.get(row_id, Counter())
+        before, after = before - after, after - before
+        texts, others = (_texts(rows) for rows in (before, after))
+        rescored = (texts & others).total()
+        gone, come = before.total() - rescored, after.total() - rescored
+        changed = min(gone, come)
+        total += Counter(
+            added=come - changed, removed=gone - changed, changed=changed, rescored=rescored
+        )
+    return RowChanges(total["added"], total["removed"], total["changed"], total["rescored"])
+
+
+def _texts(rows: Counter[_Row]) -> Counter[bytes]:
+    found: Counter[bytes] = Counter()
+    for (texts, _), times in rows.items():
+        found[texts] += times
+    return found
 
 
 def _rows(name: str, published: Published) -> _Rows:
-    found: _Rows = {}
-    times: Counter[int] = Counter()
+    found: _Rows = defaultdict(Counter)
     for file in sorted(published.manifest.datasets[name].files):
         for row in _read(published.folder / file):
-            row_id = row["row_id"]
-            found[row_id, times[row_id]] = _digest(row, _TEXTS), _digest(row, _SCORES)
-            times[row_id] += 1
+            found[row["row_id"]][_digest(row, _TEXTS), _digest(row, _SCORES)] += 1
     return found
 
 
 def _read(shard: Path) -> Iterator[dict[str, Any]]:
     try:
         with pq.ParquetFile(shard) as file:
-            for batch in file.iter_batches(columns=["row_id", *_TEXTS, *_SCORES]):
+            if absent := [name for name in _COLUMNS if name not in file.schema_arrow.names]:
+                raise InputError(f"{shard}: has no column {absent[0]}: it is no shard of MEDI")
+            for batch in file.iter_batches(columns=_COLUMNS):
                 yield from batch.to_pylist()
     except FileNotFoundError:
         raise InputError(f"{shard}: no such file, though {MANIFEST} names it") from None
@@ -184,8 +208,11 @@ def _digest(row: Mapping[str, Any], columns: tuple[str, ...]) -> bytes:
 def _ledger(path: Path) -> dict[str, Mapping[str, str]]:
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {line["dataset"]: line for line in csv.DictReader(file)}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {line["dataset"]: line for line in csv.DictReader(file)}
+    except (KeyError, csv.Error, UnicodeDecodeError):
+        raise InputError(f"{path}: is not the ledger of a MEDI folder") from None
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
+_CREDENTIALS = re.compile(r"(?<=://)(?:[^/\s]*@|[^/\s]*:\S*@)")  # a secret may have a slash in it
 
 
 def without_credentials(text: str) -> str:

@@ -24,6 +24,10 @@ def _below(name: str) -> str:
 FileName = Annotated[str, AfterValidator(_below)]
 
 
+class OtherVersion(ValueError):
+    """A manifest whose checksum is right, with fields that this version does not know."""
+
+
 class FileEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     size: int
@@ -61,14 +65,17 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def parse_manifest(content: bytes) -> Manifest:
-    """Raises ValueError for one that has changed."""
-    if content.startswith(_CHECKSUM):
+    """Raises ValueError for one that has changed; OtherVersion, which is one, see there."""
+    checked = content.startswith(_CHECKSUM)
+    if checked:
         _, _, rest = content.partition(b",")
         if content != _with_checksum(b"{" + rest):
             raise ValueError(f"{MANIFEST} has changed")
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
+        if checked and all(fault["type"] == "extra_forbidden" for fault in error.errors()):
+            raise OtherVersion(f"{MANIFEST} is that of another version of medi") from error
         raise ValueError(f"{MANIFEST} cannot be read") from error
 
 

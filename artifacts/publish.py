@@ -13,6 +13,7 @@ DIR/data/<dataset>/train-00000-of-0000N.parquet
 from __future__ import annotations
 
 import csv
+import errno
 import glob
 import json
 import shutil
@@ -28,13 +29,17 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from artifacts.card import write_card
-from artifacts.errors import InputError
+from artifacts.errors import DatasetError, InputError
+from artifacts.keys import sha256_file
 from artifacts.publication import COMMERCIAL, FOLDER, Entry, Line, Publication
 from artifacts.store import MANIFEST, Artifact, file_entry
 
 VERSION = 3
 FORMAT = 1
 
+_IN_A_FOLDER = {
+    "README.md", MANIFEST, "ledger.csv", "leaks.csv", "statistics.json", "task_ids.json", "data",
+}  # fmt: skip
 _WRITTEN_BY_NOW = 86_400  # seconds: no run copies a folder for a day
 
 
@@ -84,38 +89,72 @@ def require_deliverable(target: Path) -> None:
     """Raise InputError where publishing to `target` would overwrite something that is not MEDI."""
     if target.exists() and not target.is_dir():
         raise InputError(f"--publish {target}: is a file, give a folder")
-    if target.exists() and any(target.iterdir()) and not (target / MANIFEST).is_file():
+    inside = {path.name for path in target.iterdir()} if target.exists() else set()
+    if inside and "build" not in _manifest_in(target):
         raise InputError(f"--publish {target}: is not empty and not a MEDI folder, give another")
+    if foreign := sorted(inside - _IN_A_FOLDER):
+        raise InputError(
+            f"--publish {target}: holds {foreign[0]}, which publishing would delete: move it "
+            "away, or give another folder"
+        )
 
 
 def require_medi(medi: Path) -> None:
     """Raise InputError for a folder that is no published build."""
-    manifest = medi / MANIFEST
-    if not manifest.is_file():
+    if not (medi / MANIFEST).is_file():
         raise InputError(f"--medi {medi}: no {MANIFEST} there; give what build --publish made")
-    if "datasets" not in json.loads(manifest.read_text(encoding="utf-8")):
+    if not _manifest_in(medi):
         raise InputError(f"--medi {medi}: {MANIFEST} is not that of a MEDI folder")
 
 
+def _manifest_in(folder: Path) -> dict[str, Any]:
+    """Empty where it is none of a MEDI folder: many a program writes a manifest.json."""
+    try:
+        found = json.loads((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, IsADirectoryError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and "datasets" in found else {}
+
+
 def deliver_build(published: Artifact, entries: Sequence[Entry], target: Path) -> bool:
-    """Make `target` the dataset folder; False where it is just that already."""
+    """Make `target` the dataset folder; False where it is just that already.
+
+    Raises DatasetError where a file in the store is not what its manifest says.
+    """
     if _is_delivered(published, target):
         return False
     with _swapped_in(target) as fresh:
-        shutil.copytree(published.folder / FOLDER, fresh, copy_function=shutil.copyfile)
+        _copy_part(published, FOLDER, fresh)
         datasets = json.loads((fresh / MANIFEST).read_bytes())["datasets"]
         for entry in entries:
+            shards = entry.stages["shards"]
             for name in datasets[entry.name]["files"]:
                 if not (fresh / name).is_file():  # else it is published without what leaked
-                    (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(entry.shards[name], fresh / name)
+                    _copy(shards, name.removeprefix(f"data/{entry.name}/"), fresh / name)
     return True
 
 
-def deliver_folder(source: Path, target: Path) -> None:
-    """Make `target` a copy of `source`."""
+def deliver_folder(made: Artifact, part: str, target: Path) -> None:
+    """Make `target` a copy of the folder `part` of an artifact. Raises as deliver_build."""
     with _swapped_in(target) as fresh:
-        shutil.copytree(source, fresh, copy_function=shutil.copyfile)
+        _copy_part(made, part, fresh)
+
+
+def _copy_part(made: Artifact, part: str, target: Path) -> None:
+    """What its manifest names, and no file that somebody put beside them."""
+    for name in made.manifest.files:
+        if name.startswith(f"{part}/"):
+            _copy(made, name, target / name.removeprefix(f"{part}/"))
+
+
+def _copy(made: Artifact, name: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(made.file(name), target)
+    if sha256_file(target) != made.manifest.files[name].sha256:
+        raise DatasetError(
+            f"{made.folder}: {name} has changed, so nothing is delivered: `medi verify` tells "
+            "all that is broken, and then the next run makes it again"
+        )
 
 
 @contextmanager
@@ -124,21 +163,44 @@ def _swapped_in(target: Path) -> Iterator[Path]:
 
     What a run that was killed left there is removed a day later.
     """
+    target = target.resolve()  # through links, also to what is not there yet
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.parent / f".{target.name}.{uuid.uuid4().hex}"
-    old = fresh.with_name(fresh.name + ".old")
     try:
         yield fresh
-        if target.exists():
-            target.rename(old)
-        fresh.rename(target)
+        _swap_in(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
     for left in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 32}*"):
         with suppress(FileNotFoundError):  # another run does the same
             if time.time() - left.stat().st_mtime > _WRITTEN_BY_NOW:
                 shutil.rmtree(left, ignore_errors=True)
+
+
+def _swap_in(fresh: Path, target: Path) -> None:
+    """Of several runs at once the last one stays. Where it fails, `target` is as it was."""
+    old = fresh.with_name(fresh.name + ".old")
+    try:
+        while not _moved(fresh, target):
+            shutil.rmtree(old, ignore_errors=True)  # another has put his there meanwhile
+            with suppress(FileNotFoundError):
+                target.rename(old)
+    finally:
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        elif old.exists():
+            old.rename(target)
+
+
+def _moved(folder: Path, target: Path) -> bool:
+    """False where `target` is in the way."""
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
 
 
 def _is_delivered(published: Artifact, target: Path) -> bool:

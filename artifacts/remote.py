@@ -20,34 +20,22 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from artifacts.keys import canonical_json
-from artifacts.manifest import MANIFEST, FileEntry, Manifest, file_entry, parse_manifest
-from artifacts.remote_trouble import StoreError, told
+from artifacts.manifest import MANIFEST, FileEntry, Manifest, file_entry
+from artifacts.remote_manifest import Damaged, Uploaded, difference, parse, path_of, written
+from artifacts.remote_trouble import StoreError, code_of, told
 
 _ANSWER_S = 60.0  # for a first answer
 _LISTED_S = 30.0  # how old a listing may be
 _FILES_AT_ONCE = 4  # of one artifact; of each up to 100 MB are held in memory
 _KEY = re.compile(r"[0-9a-f]{24}")  # Spec.key
-_ATTEMPT = re.compile(r"[0-9a-f]{32}")
+_MARKER, _LAYOUT = "medi-store.json", b'{"layout":1}\n'
+_EXISTS = ("PreconditionFailed", "ConditionalRequestConflict", "412")  # codes of S3
 _TRIES = 3
 _CHUNK = 8 << 20
-
-
-class Damaged(ValueError):
-    """A file or a manifest in the store is not what was put there."""
-
-
-@dataclass(frozen=True)
-class Uploaded:
-    """A manifest, and the attempt below which its files lie."""
-
-    attempt: str
-    manifest: Manifest
 
 
 class Remote:
@@ -55,7 +43,7 @@ class Remote:
 
     def __init__(self, location: str) -> None:
         self.location = location.rstrip("/")
-        self._listings: dict[str, tuple[float, dict[str, set[str]]]] = {}
+        self._listings: dict[str, tuple[float, dict[str, dict[str, int]]]] = {}
         self._writable = False
 
     def __reduce__(self) -> tuple[type[Remote], tuple[str]]:
@@ -78,20 +66,28 @@ class Remote:
     def root(self) -> str:
         return self._opened[1]
 
-    def keys(self, stage: str) -> Mapping[str, set[str]]:
-        """Dataset -> keys of its artifacts, from a listing that is at most half a minute old."""
+    def keys(self, stage: str) -> Mapping[str, Mapping[str, int]]:
+        """Dataset -> key of each of its artifacts -> bytes of its manifest, 0 for not known.
+
+        From a listing that is at most half a minute old.
+        """
         at, found = self._listings.get(stage, (-_LISTED_S, {}))
         if time.monotonic() - at >= _LISTED_S:
-            found = defaultdict(set)
-            for name in self.find(f"manifests/{stage}"):
+            found = defaultdict(dict)
+            for name, info in self.find(f"manifests/{stage}").items():
                 parts = name.removesuffix(".json").split("/")
                 if len(parts) == 4 and _KEY.fullmatch(parts[3]):
-                    found[parts[2]].add(parts[3])
+                    found[parts[2]][parts[3]] = int(info.get("size") or 0)
             self._listings[stage] = (time.monotonic(), found)
         return found
 
+    def listed_size(self, name: str) -> int:
+        """Bytes of a manifest, as far as listings tell that were made already; else 0."""
+        stage, dataset, key = name.split("/")
+        return self._listings.get(stage, (0.0, {}))[1].get(dataset, {}).get(key, 0)
+
     def ping(self) -> None:
-        """Raises StoreError where nothing can be listed, or no answer comes."""
+        """Raises StoreError where nothing can be listed, no answer comes, or the layout is new."""
         if getattr(self.fs, "async_impl", False):
             from fsspec.asyn import sync
 
@@ -100,12 +96,22 @@ class Remote:
                 sync(self.fs.loop, self.fs._find, where, timeout=_ANSWER_S)
         else:
             self.keys("publish")
+        with suppress(FileNotFoundError), told(self.location):
+            if self.fs.cat_file(f"{self.root}/{_MARKER}") != _LAYOUT:
+                raise StoreError(
+                    f"store {self.location}: {_MARKER} tells of a layout that this version does "
+                    "not know: use the version that wrote it"
+                )
 
-    def _note(self, name: str, there: bool) -> None:
+    def _note(self, name: str, size: int | None) -> None:
+        """A manifest of so many bytes is there, or none is."""
         stage, dataset, key = name.split("/")
         if stage in self._listings:
-            keys = self._listings[stage][1].setdefault(dataset, set())
-            (keys.add if there else keys.discard)(key)
+            keys = self._listings[stage][1].setdefault(dataset, {})
+            if size is None:
+                keys.pop(key, None)
+            else:
+                keys[key] = size
 
     def find(self, folder: str) -> dict[str, dict[str, Any]]:
         """Path below the root -> what is known of the object."""
@@ -120,9 +126,9 @@ class Remote:
             try:
                 content = self.fs.cat_file(self._manifest(name))
             except FileNotFoundError:
-                self._note(name, False)
+                self._note(name, None)
                 return None
-        return parse(name, content)
+        return parse(self.location, name, content)
 
     def read_all(self, names: Sequence[str]) -> dict[str, Uploaded | Damaged]:
         """Of those that are there."""
@@ -136,7 +142,7 @@ class Remote:
                     raise content
                 if isinstance(content, bytes):
                     try:
-                        found[name] = parse(name, content)
+                        found[name] = parse(self.location, name, content)
                     except Damaged as error:
                         found[name] = error
         return found
@@ -145,7 +151,7 @@ class Remote:
         """Raises StoreError before work is done that could not be stored."""
         if not self._writable:
             with told(self.location), suppress(FileExistsError):
-                self._create(f"{self.root}/medi-store.json", b'{"layout":1}\n')
+                self._create(f"{self.root}/{_MARKER}", _LAYOUT)
             self._writable = True
 
     def push(self, name: str, folder: Path, manifest: Manifest) -> Uploaded:
@@ -158,12 +164,13 @@ class Remote:
             if files:
                 local = [str(folder / file) for file in files]
                 self.fs.put(local, paths, batch_size=_FILES_AT_ONCE)
-        record = canonical_json({"attempt": ours.attempt, "manifest": content}) + "\n"
-        there = self._announce(name, record.encode()) or ours
-        if there.attempt != ours.attempt:
+        record = written(ours.attempt, content)
+        there = self._announce(name, record) or ours
+        won = there.attempt == ours.attempt
+        if not won:
             with suppress(OSError):  # gc finds them
                 self._delete(paths)
-        self._note(name, True)
+        self._note(name, len(record) if won else 0)
         return there
 
     def _announce(self, name: str, record: bytes) -> Uploaded | None:
@@ -189,6 +196,8 @@ class Remote:
         try:
             self.fs.pipe_file(path, content, mode="create")
         except (NotImplementedError, OSError) as error:
+            if code_of(error) in _EXISTS:  # some say no more than that
+                raise FileExistsError(errno.EEXIST, "there is one", path) from error
             if isinstance(error, OSError) and error.errno != errno.ENOSYS:
                 raise
             self.fs.pipe_file(path, content)
@@ -250,7 +259,7 @@ class Remote:
                 return False
         with suppress(FileNotFoundError):
             self._delete([self._manifest(name)])
-        self._note(name, False)
+        self._note(name, None)
         return True
 
     def delete(self, paths: Sequence[str]) -> None:
@@ -264,31 +273,3 @@ class Remote:
 
     def _manifest(self, name: str) -> str:
         return f"{self.root}/manifests/{name}.json"
-
-
-def path_of(name: str, attempt: str, file: str) -> str:
-    """Below the root."""
-    return f"files/{name}/{attempt}/{file}"
-
-
-def difference(file: str, entry: FileEntry, found: FileEntry) -> str | None:
-    """What is wrong with a file of which the manifest says `entry`."""
-    if found.size != entry.size:
-        return f"{file} has {found.size} bytes instead of {entry.size}"
-    return None if found == entry else f"{file} has changed"
-
-
-def parse(name: str, content: bytes) -> Uploaded:
-    """A manifest of the store. Raises Damaged for one that has changed, or is another's."""
-    try:
-        record = json.loads(content)
-        attempt, fields = record["attempt"], record["manifest"]
-        manifest = parse_manifest((canonical_json(fields) + "\n").encode())
-    except (KeyError, TypeError, ValueError) as error:
-        raise Damaged(f"{MANIFEST} has changed") from error
-    if not isinstance(attempt, str) or not _ATTEMPT.fullmatch(attempt):
-        raise Damaged(f"{MANIFEST} has changed")
-    theirs = f"{manifest.stage}/{manifest.dataset}/{manifest.key}"
-    if theirs != name:
-        raise Damaged(f"{MANIFEST} is that of {theirs}")
-    return Uploaded(attempt, manifest)

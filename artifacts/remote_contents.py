@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from artifacts.remote import Damaged, Remote, Uploaded, difference, path_of
+from artifacts.remote import Remote
+from artifacts.remote_manifest import Damaged, Uploaded, difference, path_of
 from artifacts.remote_trouble import StoreError
 
 _AT_ONCE = 8  # artifacts that are hashed
@@ -46,6 +47,18 @@ class Contents:
         """Uploads that no manifest names: cut short, being done now, or of what was replaced."""
         named = {(n, a.attempt) for n, a in self.artifacts.items() if isinstance(a, Uploaded)}
         return [upload for where, upload in self.uploads.items() if where not in named]
+
+    @property
+    def extra(self) -> list[str]:
+        """Paths of files that lie among those of an artifact, and that its manifest has not."""
+        found: list[str] = []
+        for name, artifact in self.artifacts.items():
+            if isinstance(artifact, Uploaded):
+                upload = self.uploads.get((name, artifact.attempt))
+                files = artifact.manifest.files
+                named = {path_of(name, artifact.attempt, file) for file in files}
+                found += [path for path in upload.paths if path not in named] if upload else []
+        return found
 
 
 def contents_of(remote: Remote) -> Contents:

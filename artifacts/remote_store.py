@@ -7,12 +7,14 @@ import logging
 import os
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from artifacts.errors import InputError
 from artifacts.keys import Spec
-from artifacts.manifest import Manifest
-from artifacts.remote import Damaged, Remote, Uploaded
+from artifacts.manifest import MANIFEST, Manifest, read_manifest
+from artifacts.remote import Remote
+from artifacts.remote_manifest import Damaged, Uploaded, same, size_of
 from artifacts.remote_trouble import StoreError
 from artifacts.sealing import broken, seal
 from artifacts.store import Artifact, Make, Store, lock_name
@@ -43,10 +45,25 @@ class RemoteStore(Store):
     def find_key(self, stage: str, dataset: str, key: str) -> Artifact | None:
         """As Store's; downloaded first, where it is not in the cache. Raises StoreError."""
         found = super().find_key(stage, dataset, key)
-        if found is None and self._is_listed(stage, dataset, key):
-            self._pull(self.root / stage / dataset / key)
+        stale = found.manifest if found and self._is_stale(found) else None
+        if stale or (found is None and self._is_listed(stage, dataset, key)):
+            self._pull(self.root / stage / dataset / key, stale)
             found = super().find_key(stage, dataset, key)
         return found
+
+    def _is_stale(self, found: Artifact) -> bool:
+        """Whether the remote has other bytes than the cache, as far as a listing gives it away.
+
+        It does where the manifests differ in length; `verify` compares them whole.
+        """
+        listed = self.remote.listed_size(_name(found.folder))
+        if listed in (0, size_of((found.folder / MANIFEST).stat().st_size)):
+            return False
+        try:
+            there = self.remote.read(_name(found.folder))
+        except Damaged:
+            return False
+        return there is not None and not same(there.manifest, found.manifest)
 
     def peek(self, spec: Spec) -> Artifact:
         """As Store's; downloads the manifest alone. Raises StoreError."""
@@ -62,7 +79,7 @@ class RemoteStore(Store):
 
     def _problem(self, stage: str, dataset: str, key: str) -> str | None:
         """By the listing alone: nothing is downloaded."""
-        keys = self.remote.keys(stage).get(dataset, set())
+        keys = self.remote.keys(stage).get(dataset, {})
         if key in keys:
             return None
         if wrong := self._damaged.get(f"{stage}/{dataset}/{key}"):
@@ -73,7 +90,7 @@ class RemoteStore(Store):
 
     def new_keys(self, stage: str, dataset: str, known: Collection[str]) -> list[str]:
         here = super().new_keys(stage, dataset, known)
-        there = self.remote.keys(stage).get(dataset, set())
+        there = set(self.remote.keys(stage).get(dataset, ()))
         return here + sorted(there.difference(known, here))
 
     def build(
@@ -90,8 +107,23 @@ class RemoteStore(Store):
             return artifact, made
         if broken(artifact.folder, deep=True):
             return super().build(spec, made_if_storable, environment)
-        self._push(artifact.folder, artifact.folder, artifact.manifest)
-        return artifact, False
+        there = self._push(artifact.folder, artifact.folder, artifact.manifest)
+        if not same(there.manifest, artifact.manifest):
+            self._pull(artifact.folder, artifact.manifest)
+        return self.get(spec), False
+
+    def verify(self) -> list[tuple[Path, str]]:
+        """As Store's, of the cache; a copy that is not what the remote has is none from then on."""
+        wrong = super().verify()
+        whole = sorted({*self.artifacts()}.difference(path for path, _ in wrong))
+        there = self.remote.read_all([_name(path) for path in whole])
+        for path in whole:
+            here, theirs = _whole(path), there.get(_name(path))
+            if here and isinstance(theirs, Uploaded) and not same(here, theirs.manifest):
+                with suppress(OSError):  # a cache that may only be read
+                    (path / MANIFEST).unlink()
+                wrong.append((path, f"is not what {self.location} has"))
+        return wrong
 
     def _is_listed(self, stage: str, dataset: str, key: str) -> bool:
         return key in self.remote.keys(stage).get(dataset, ())
@@ -101,8 +133,8 @@ class RemoteStore(Store):
         folder = self.root / manifest.stage / manifest.dataset / manifest.key
         for _ in range(_TRIES):
             there = self._push(folder, scratch, manifest)
-            if there.manifest == manifest:
-                super()._commit(manifest, scratch)
+            if same(there.manifest, manifest):
+                self._place(folder, manifest, scratch)
                 return
             if self._pull_one(folder, there, lock_name(folder)):
                 return
@@ -118,22 +150,27 @@ class RemoteStore(Store):
                 self._condemn(name, None, error)
         raise StoreError(f"store {self.location}: {name} is broken again and again")
 
-    def _pull(self, folder: Path) -> None:
-        """Into the cache; what turns out to be broken is none from then on."""
+    def _pull(self, folder: Path, stale: Manifest | None = None) -> None:
+        """Into the cache; what turns out to be broken is none from then on.
+
+        `stale`: of the copy there that is to give way.
+        """
         name, lock = _name(folder), f"pull-{lock_name(folder)}"
         with self._locked(lock, {}):
             for _ in range(_TRIES):
-                if broken(folder, deep=False) is None:  # another was here
+                if _whole(folder) not in (None, stale):  # another was here
                     return
                 try:
                     there = self.remote.read(name)
                 except Damaged as error:
                     self._condemn(name, None, error)
                     return
-                if there is None or self._pull_one(folder, there, lock):
+                if there is None or self._pull_one(folder, there, lock, stale):
                     return
 
-    def _pull_one(self, folder: Path, there: Uploaded, lock: str) -> bool:
+    def _pull_one(
+        self, folder: Path, there: Uploaded, lock: str, stale: Manifest | None = None
+    ) -> bool:
         name = _name(folder)
         with self._scratch(lock) as scratch:
             try:
@@ -142,8 +179,19 @@ class RemoteStore(Store):
                 self._condemn(name, there.attempt, error)
                 return False
             seal(scratch, there.manifest)
-            super()._commit(there.manifest, scratch)
+            self._place(folder, there.manifest, scratch, stale)
             return True
+
+    def _place(
+        self, folder: Path, manifest: Manifest, scratch: Path, stale: Manifest | None = None
+    ) -> None:
+        """Move to its place, unless another command of this machine has put a whole one there.
+
+        One who builds and one who downloads hold different locks.
+        """
+        with self._locked("place", {}):
+            if _whole(folder) in (None, stale):
+                super()._commit(manifest, scratch)
 
     def _condemn(self, name: str, attempt: str | None, error: Damaged) -> None:
         _logger.warning("%s/%s: %s: it must be made again", self.location, name, error)
@@ -153,6 +201,13 @@ class RemoteStore(Store):
 
 def _name(folder: Path) -> str:
     return "/".join(folder.parts[-3:])
+
+
+def _whole(folder: Path) -> Manifest | None:
+    """The manifest of what lies there, where that is whole."""
+    with suppress(FileNotFoundError, ValueError):  # it goes at this moment
+        return None if broken(folder, deep=False) else read_manifest(folder)
+    return None
 
 
 def open_remote(location: str) -> RemoteStore:
@@ -178,11 +233,11 @@ def _require_known(location: str) -> None:
     import fsspec
 
     scheme, _, rest = location.partition("://")
-    user, at, _ = rest.partition("/")[0].rpartition("@")
+    user, at, _ = rest.rpartition("@")  # a secret may have a slash in it
     if at and (":" in user or scheme not in _CONTAINER_AT_ACCOUNT):
         raise InputError(
-            f"store {location}: no credentials in an address: set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or name a profile"
+            f"store {scheme}://...: no credentials in an address: set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or name a profile; a prefix has no '@'"
         )
     if scheme in ("file", "local") or "::" in scheme:
         raise InputError(f"store {location}: give the folder itself, or s3://bucket/prefix")
@@ -191,7 +246,9 @@ def _require_known(location: str) -> None:
     try:
         fsspec.get_filesystem_class(scheme)
     except ImportError as error:
-        hint = "pip install 'medi[s3]'" if scheme in ("s3", "s3a") else str(error)
+        hint = (
+            "pip install -c constraints.txt -e '.[s3]'" if scheme in ("s3", "s3a") else str(error)
+        )
         raise InputError(f"store {location}: {scheme}:// is not installed: {hint}") from None
     except ValueError:
         raise InputError(

@@ -40,7 +40,7 @@ def told(location: str) -> Iterator[None]:
 
 def _why(error: Exception) -> str | None:
     """None for what is no trouble with the store."""
-    code, name = _code(error), type(error).__name__
+    code, name = code_of(error), type(error).__name__
     if code in ("NoSuchBucket", "InvalidBucketName"):
         return f"there is no such bucket ({code}): make it, or correct MEDI_STORE or --store"
     if isinstance(error, FileNotFoundError | FileExistsError):
@@ -60,7 +60,7 @@ def _why(error: Exception) -> str | None:
     return code or name
 
 
-def _code(error: BaseException) -> str:
+def code_of(error: BaseException) -> str:
     """The error code of S3, which is of a fixed set; "" where there is none."""
     for each in (error, error.__cause__):
         response = getattr(each, "response", None)

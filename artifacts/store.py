@@ -7,19 +7,19 @@ was written to afterwards is noticed at the cost of a stat and hashed before it 
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from artifacts import locks
 from artifacts.errors import InputError, NotInStore
-from artifacts.keys import Spec, canonical_json
+from artifacts.keys import Spec
+from artifacts.locks import lock_name as lock_name
 from artifacts.manifest import MANIFEST as MANIFEST  # for whoever reads artifacts
 from artifacts.manifest import FileEntry as FileEntry
 from artifacts.manifest import Manifest, read_manifest
@@ -77,6 +77,10 @@ class Store:
         if root.exists() and not root.is_dir():
             raise InputError(f"store {root} is a file: give a folder (MEDI_STORE or --store)")
         return cls(root)
+
+    @property
+    def _locks(self) -> Path:
+        return self.root / ".locks"
 
     @property
     def location(self) -> str:
@@ -161,10 +165,12 @@ class Store:
         """Move what is sealed in `scratch` to its place."""
         final = self.root / manifest.stage / manifest.dataset / manifest.key
         final.parent.mkdir(parents=True, exist_ok=True)
+        aside = self._new_scratch(lock_name(final))
         if final.exists():
-            final.rename(self._new_scratch(lock_name(final)))
+            final.rename(aside)
         scratch.rename(final)
         sync(final.parent)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def _new_scratch(self, lock: str) -> Path:
         """Named after the lock that its writer holds, so that one sees whether he lives."""
@@ -181,49 +187,36 @@ class Store:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    @contextmanager
-    def _locked(self, lock: str, inputs: Mapping[str, str]) -> Iterator[None]:
-        """The kernel lets the lock go when its holder dies, even by kill -9.
-
-        Its file tells of what the artifact is made (see `held`).
-        """
-        path = self.root / ".locks" / lock
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.truncate(0)
-            file.write(canonical_json(dict(inputs)))
-            file.flush()
-            yield
+    def _locked(self, lock: str, inputs: Mapping[str, str]) -> AbstractContextManager[None]:
+        """Its file tells of what the artifact is made (see `held`)."""
+        return locks.locked(self._locks, lock, inputs)
 
     def held(self) -> dict[str, dict[str, str] | None]:
-        """Name of each lock that a process holds now -> the inputs of what it builds.
+        """Locks that processes hold now -> the keys that they need. As locks.held."""
+        return locks.held(self._locks)
 
-        None where it has not told them yet.
-        """
-        folder = self.root / ".locks"
-        found: dict[str, dict[str, str] | None] = {}
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            with path.open() as file:
-                if not _is_free(file.fileno()):
-                    found[path.name] = None
-                    with suppress(json.JSONDecodeError):
-                        found[path.name] = json.load(file)
-        return found
+    def in_use(self) -> AbstractContextManager[Callable[[Collection[str]], None]]:
+        """As locks.in_use: around the plan of a flow and its work."""
+        return locks.in_use(self._locks)
+
+    def deleting(self) -> AbstractContextManager[None]:
+        """As locks.deleting: around what a gc finds and removes."""
+        return locks.deleting(self._locks)
 
     def remove(self, folder: Path, lock: str) -> bool:
         """Delete a folder of the store, at once for whoever looks.
 
-        `lock` is the lock of who writes to it (`lock_name`); False where somebody does.
+        `lock` is the lock of who writes to it (`lock_name`); False where somebody does. One that
+        is gone already is no error.
         """
-        path = self.root / ".locks" / lock
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            if not _is_free(file.fileno()):
+        with locks.unlocked(self._locks, lock) as free:
+            if not free:
                 return False
             aside = self._new_scratch(lock)
-            folder.rename(aside)
-        shutil.rmtree(aside)
+            with suppress(FileNotFoundError):
+                folder.rename(aside)
+        if aside.exists():
+            shutil.rmtree(aside)
         return True
 
     def artifacts(self) -> Iterator[Path]:
@@ -255,17 +248,3 @@ def _manifest_of(
         files={name: file_entry(folder / name) for name in names},
         environment=dict(environment),
     )
-
-
-def lock_name(folder: Path) -> str:
-    """Of the artifact in `folder`."""
-    return "-".join(folder.parts[-3:])
-
-
-def _is_free(descriptor: int) -> bool:
-    """Whether nobody holds the lock; then the descriptor does, until it is closed."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

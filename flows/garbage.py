@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from artifacts.manifest import Manifest, read_manifest
 from artifacts.models import key_of_files
 from artifacts.store import Store, lock_name
 from flows.wanted import OF_BUILDS, OF_MODELS, OF_TRAININGS, Wanted
+from mining.embeddings import STAGE as EMBEDDINGS
 
 
 @dataclass(frozen=True)
@@ -21,43 +25,49 @@ class Item:
 
     @property
     def size(self) -> int:
-        return sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file())
+        """Bytes; what goes meanwhile counts for nothing."""
+        total = 0
+        for folder, _, files in os.walk(self.path):
+            for name in files:
+                with suppress(FileNotFoundError):
+                    total += Path(folder, name).stat().st_size
+        return total
 
 
 @dataclass(frozen=True)
 class Garbage:
     goes: list[Item]
     unjudged: list[Item]
-    in_use: list[str]  # locks that running flows hold
+    in_use: list[str]  # locks that are held
 
 
 def find_garbage(store: Store, wanted: Wanted, days: float) -> Garbage:
-    """Raises InputError where a flow begins to build something at this very moment."""
-    held = held_inputs(store)
+    """Raises as held_keys."""
+    held = held_keys(store)
     old = time.time() - days * 86_400
     paths = {path.relative_to(store.root).as_posix(): path for path in store.artifacts()}
     judged = judge({name: _manifest(path) for name, path in paths.items()}, wanted, held)
     goes = [Item(paths[name], why) for name, (why, goes) in judged.items() if goes]
     goes += _scratch(store, held)
-    runs = _runs(store, wanted, held, {item.path for item in goes})
+    runs = _runs(store, wanted, _used(held), {item.path for item in goes})
     goes += [item for item, may_go in runs if may_go]
     unjudged = [Item(paths[name], why) for name, (why, goes) in judged.items() if why and not goes]
     unjudged += [item for item, may_go in runs if item.why and not may_go]
     return Garbage([one for one in goes if _changed(one.path) <= old], unjudged, sorted(held))
 
 
-def held_inputs(store: Store) -> dict[str, dict[str, str]]:
-    """Locks that running flows hold, with the inputs of what each of them builds.
+def held_keys(store: Store) -> dict[str, dict[str, str]]:
+    """Locks that running flows and their stages hold, with the keys that each of them needs.
 
     Raises InputError where one begins at this very moment.
     """
     held: dict[str, dict[str, str]] = {}
-    for lock, inputs in store.held().items():
-        if inputs is None:
+    for lock, keys in store.held().items():
+        if keys is None:
             raise InputError(
                 f"store {store.root}: a flow has just begun to write there, run it again"
             )
-        held[lock] = inputs
+        held[lock] = keys
     return held
 
 
@@ -72,14 +82,25 @@ def judge(
     `manifests`: None for a broken one. An artifact that stays without having been judged has a
     `why`, too.
     """
-    models = wanted.models | {inputs.get("model", "") for inputs in held.values()}
+    used = _used(held)
+    models = wanted.models | used
     judged = {name: _judged(name, made, wanted, models) for name, made in manifests.items()}
     spared = {_key(name) for name, (_, goes) in judged.items() if not goes}
-    spared |= {lock.rpartition("-")[2] for lock in held}
-    spared |= {key for inputs in held.values() for key in inputs.values()}
+    spared |= used | {_key(name) for name, made in manifests.items() if _may_be_used(made, used)}
     kept = _made_from(spared, {_key(name): made for name, made in manifests.items()})
     return {name: ("", False) if goes and _key(name) in kept else (why, goes)
             for name, (why, goes) in judged.items()}  # fmt: skip
+
+
+def _used(held: Mapping[str, Mapping[str, str]]) -> set[str]:
+    """Keys of what running flows make and read."""
+    made = {lock.rpartition("-")[2] for lock in held}
+    return made | {key for keys in held.values() for key in keys.values()}
+
+
+def _may_be_used(manifest: Manifest | None, used: Collection[str]) -> bool:
+    """Of which embeddings a stage takes the vectors, it knows when it has read the texts."""
+    return bool(manifest and manifest.stage == EMBEDDINGS and manifest.params.get("model") in used)
 
 
 def _key(name: str) -> str:
@@ -99,8 +120,10 @@ def is_resumable(run: Path) -> bool:
 
 
 def is_done(store: Store, run: Path) -> bool:
-    """Whether the model of the work folder is in the store, whole."""
-    return store.find_key("train", "model", run.name) is not None
+    """Whether the model of the work folder is in the store, whole. Downloads nothing."""
+    if Store.find_key(store, "train", "model", run.name):  # of a RemoteStore: in its cache
+        return True
+    return store.remote is not None and run.name in store.remote.keys("train").get("model", ())
 
 
 def lock_of_training(key: str) -> str:
@@ -182,13 +205,13 @@ def _scratch(store: Store, held: Collection[str]) -> list[Item]:
 
 
 def _runs(
-    store: Store, wanted: Wanted, held: Collection[str], going: Collection[Path]
+    store: Store, wanted: Wanted, used: Collection[str], going: Collection[Path]
 ) -> list[tuple[Item, bool]]:
     """Work folders of trainings, judged as `_judged`. Logs stay as long as their model."""
     folder = store.root / ".runs"
     found: list[tuple[Item, bool]] = []
     for run in sorted(path for path in folder.glob("*") if path.is_dir()):
-        if lock_of_training(run.name) in held:
+        if run.name in used:
             continue
         if is_done(store, run):
             if store.root / "train" / "model" / run.name in going:
@@ -205,5 +228,11 @@ def _runs(
 
 
 def _changed(path: Path) -> float:
-    """When the folder or something directly in it changed last, less sealed files."""
-    return max([path.stat().st_mtime, *(p.stat().st_mtime for p in path.iterdir())])
+    """When the folder or something directly in it changed last, less sealed files.
+
+    Of one that goes meanwhile: at the end of time.
+    """
+    try:
+        return max([path.stat().st_mtime, *(p.stat().st_mtime for p in path.iterdir())])
+    except FileNotFoundError:
+        return math.inf

@@ -36,7 +36,7 @@ def write_results(plan: EvaluationPlan, failed: Mapping[str, str]) -> list[dict[
     """
     places = {(s.task.name, s.label): plan.store.find(s.result) for s in plan.scores}
     found = {at: artifact for at, artifact in places.items() if artifact is not None}
-    plan.out.mkdir(parents=True, exist_ok=True)
+    plan.out.resolve().mkdir(parents=True, exist_ok=True)  # a link may lead to what is not there
     merge_results([one.folder for (_, label), one in found.items() if label in _SIDES], plan.out)
     _write_prompts(plan, found)
     robustness = _robustness(plan, found)

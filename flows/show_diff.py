@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from artifacts.diff import DatasetChange, Difference, diff, open_published
+from artifacts.diff import Change, DatasetChange, Difference, diff, open_published
 
 _WORDS = {
     "query_instruction": "query instruction",
     "doc_instruction": "document instruction",
     "licence": "licence",
     "commercial_use": "commercial use",
+    "in_batch_negatives": "in-batch negatives",
 }
 
 
@@ -40,7 +41,7 @@ def _show(found: Difference) -> None:
             print(f"{title}: {name} ({rows:,} rows)")
     if found.changed:
         console.print(_rows(found.changed))
-    if any(one.instructions or one.licence for one in found.changed):
+    if any(_told(one) for one in found.changed):
         console.print(_wording(found.changed))
     for name, (old, new) in found.build.items():
         print(f"build {name}: {_text(old)} -> {_text(new)}")
@@ -69,9 +70,16 @@ def _rows(changes: list[DatasetChange]) -> Table:
 def _wording(changes: list[DatasetChange]) -> Table:
     table = Table("dataset", "what", "before", "after")
     for one in changes:
-        for field, (old, new) in (one.instructions | one.licence).items():
+        for field, (old, new) in _told(one).items():
             table.add_row(one.dataset, _WORDS[field], escape(_text(old)), escape(_text(new)))
     return table
+
+
+def _told(one: DatasetChange) -> dict[str, Change]:
+    """What is said of a dataset's rows, not what is in them."""
+    in_batch = one.in_batch_negatives
+    told = one.instructions | one.licence
+    return told | ({"in_batch_negatives": in_batch} if in_batch else {})
 
 
 def _environments(changes: list[DatasetChange]) -> list[str]:

@@ -15,7 +15,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from artifacts.publish import deliver_folder
+from artifacts.store import Store
 from flows.forms import ProfileName, TrainForm, fields_of
+from flows.needs import needs_of_training
 from flows.planning_training import plan_train
 from flows.profiles import DEFAULT_STORE
 from flows.progress import Steps
@@ -39,8 +41,14 @@ def train_instructor(
 
     A training that was cut short goes on from its last good checkpoint.
     """
-    training = plan_train(medi, out, profile, encoder, mirror, store, fields_of(overrides))
+    with Store.open(store).in_use() as need:
+        fields = fields_of(overrides)
+        training = plan_train(medi, out, profile, encoder, mirror, store, fields)
+        need(needs_of_training(training))
+        return _train(training, Path(out).absolute())
 
+
+def _train(training: Training, out: Path) -> State[Any]:
     task_runs = 0
     if training.problem:
         task_runs = tokenise(training) + 1
@@ -52,7 +60,7 @@ def train_instructor(
             data = {"failed": {"train": str(failed)}, "task_runs": task_runs}
             return Failed(message=str(failed), data=data)
 
-    deliver_folder(training.store.get(training.model).folder / "model", Path(out).absolute())
+    deliver_folder(training.store.get(training.model), "model", out)
     message = f"model {training.model.key} in {out}"
     return Completed(message=message, data={"task_runs": task_runs})
 

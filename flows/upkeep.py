@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from artifacts.errors import InputError
 from artifacts.remote import Remote
+from artifacts.sealing import unnamed
 from artifacts.store import Store
 from flows.garbage import (
     Item,
     delete,
     find_garbage,
-    held_inputs,
+    held_keys,
     is_done,
     is_held,
     is_resumable,
@@ -30,7 +33,7 @@ def run_verify(store: str) -> int:
     """Exit status: 1 where an artifact is broken. What is left over costs only room."""
     kept = _existing(store)
     remotely = verify_remote(kept.remote) if kept.remote else 0
-    broken = {path: wrong for path, wrong in kept.verify() if any(path.iterdir())}
+    broken = {path: wrong for path, wrong in kept.verify() if not _is_empty(path)}
     for path, wrong in broken.items():
         print(f"{path}: {wrong}")
     held = kept.held()
@@ -47,8 +50,10 @@ def run_verify(store: str) -> int:
 
 def _leftovers(store: Store, held: Collection[str]) -> Iterator[Item]:
     for path in store.artifacts():
-        if not any(path.iterdir()):
+        if _is_empty(path):
             yield Item(path, "empty folder: no artifact")
+        for file in unnamed(path):
+            yield Item(file, "no part of an artifact")
     for path in sorted(store.root.glob("*")) + sorted(store.root.glob("[!.]*/*")):
         if path.is_file():
             yield Item(path, "no part of a store")
@@ -56,7 +61,7 @@ def _leftovers(store: Store, held: Collection[str]) -> Iterator[Item]:
         if path.is_file():
             yield Item(path, "no part of an artifact")
     for path in sorted(store.root.glob(".tmp/*")):
-        if not is_held(path.name, held) and path.stat().st_mtime < time.time() - _DAY_S:
+        if not is_held(path.name, held) and _is_old(path):
             yield Item(path, "half written by a run that was killed")
     for path in sorted(store.root.glob(".runs/*")):
         if lock_of_training(path.name) in held:
@@ -65,6 +70,24 @@ def _leftovers(store: Store, held: Collection[str]) -> Iterator[Item]:
             yield Item(path, "work folder of a training that is done")
         elif not is_resumable(path):
             yield Item(path, "work folder of a training that nothing goes on from: no checkpoint")
+
+
+def _is_empty(folder: Path) -> bool:
+    """Also where it goes meanwhile."""
+    try:
+        return not any(folder.iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:  # a damaged one holds something
+        return False
+
+
+def _is_old(path: Path) -> bool:
+    """False also where it goes meanwhile."""
+    try:
+        return path.stat().st_mtime < time.time() - _DAY_S
+    except FileNotFoundError:
+        return False
 
 
 def run_gc(
@@ -80,8 +103,14 @@ def run_gc(
     """Prints what may go and why; with `really` it goes. Exit status: 0."""
     kept = _existing(store)
     wanted = plan_wanted(kept, profiles, medi, models, mirror, fields)
+    with kept.deleting() if really else nullcontext():
+        _gc(kept, wanted, days, really)
+    return 0
+
+
+def _gc(kept: Store, wanted: Wanted, days: float, really: bool) -> None:
     if kept.remote:
-        _gc_remote(kept.remote, wanted, held_inputs(kept), days, really)
+        _gc_remote(kept.remote, wanted, held_keys(kept), days, really)
     found = find_garbage(kept, wanted, days)
     total = gone = 0
     for item in found.goes:
@@ -95,9 +124,8 @@ def run_gc(
         (item.path.relative_to(kept.root).parts[0], item.why, item.size) for item in found.unjudged
     )
     if found.in_use:
-        print(f"kept, in use: what {', '.join(found.in_use)} is made from")
+        print(f"kept, in use: what {', '.join(found.in_use)} needs")
     _tell_total(f"{gone} folders{_in_cache(kept)}", total, really)
-    return 0
 
 
 def _gc_remote(

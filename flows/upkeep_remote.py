@@ -6,8 +6,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from artifacts.remote import Remote, Uploaded
+from artifacts.remote import Remote
 from artifacts.remote_contents import Contents, Upload, contents_of, verify
+from artifacts.remote_manifest import Uploaded
 from flows.garbage import judge
 from flows.wanted import Wanted
 
@@ -43,6 +44,7 @@ def verify_remote(remote: Remote) -> int:
         print(f"{remote.location}/{name}: {why}: it is no artifact any more", flush=True)
         broken += 1
     left = [f"{each.name}/{each.attempt}: {_told(each)}" for each in contents.unnamed]
+    left += [f"{path}: no part of its artifact" for path in contents.extra]
     left += [f"{path}: no part of a store" for path in contents.strays]
     for line in left:
         print(f"{remote.location}/{line}")

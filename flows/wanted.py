@@ -14,11 +14,12 @@ from artifacts.models import ModelRef, resolve_model
 from artifacts.publish import require_medi
 from artifacts.store import Store
 from evaluation.catalog import select
+from flows.needs import keys_inside, needs_of_build, needs_of_training
 from flows.planning import plan_build
 from flows.planning_steps import fetch_spec
 from flows.planning_training import plan_train
 from flows.profiles import get_profile, override
-from tasks.config import BuildConfig, Profile
+from tasks.config import Profile
 from tasks.sample import mirror_of
 
 OF_BUILDS = {
@@ -63,11 +64,11 @@ def plan_wanted(
     for name in profiles:
         profile = get_profile(name)
         config = override(profile.build, parts["build"])
-        keys |= {*plan_build(config, store, mirror).keys}
+        keys |= needs_of_build(plan_build(config, store, mirror))
         keys |= {*_of_evaluations(profile, parts["evaluate"])}
         for build in (config, profile.build):
             mirrors.append(mirror_of(build, store, mirror))
-            keys |= {*_worlds(build, mirrors[-1])}
+            keys |= {*keys_inside(store, mirrors[-1])}
         for folder in medi:
             try:
                 where = (folder, None, name, None, mirror, store.location)
@@ -75,8 +76,7 @@ def plan_wanted(
             except InputError as error:
                 unjudged |= dict.fromkeys(OF_TRAININGS, f"{name} cannot be planned here: {error}")
                 continue
-            keys |= {spec.key for spec in training.tokens.values()}
-            keys |= {training.plan.key, training.model.key}
+            keys |= needs_of_training(training)
     named, unknown = _named(models, mirrors)
     if not models or unknown:
         unjudged |= dict.fromkeys(OF_MODELS, unknown or _NAME_MODELS)
@@ -108,11 +108,6 @@ def _of_evaluations(profile: Profile, fields: Mapping[str, Any]) -> Iterator[str
     for task in select(override(profile.evaluate, fields).tasks):
         if task.location is not None:
             yield fetch_spec(f"eval-{task.name}", task.location, build.origin, build.seed).key
-
-
-def _worlds(config: BuildConfig, mirror: Path | None) -> Iterator[str]:
-    if config.origin == "sample" and mirror is not None:
-        yield mirror.parent.name  # the artifact whose folder `mirror` is
 
 
 def _named(models: Sequence[str], mirrors: Sequence[Path | None]) -> tuple[set[str], str]:

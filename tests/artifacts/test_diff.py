@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from artifacts.diff import Difference, RowChanges, diff, open_published
@@ -41,6 +42,7 @@ class Folder:
         said: tuple[str, str] = SAID,
         licence: str = "MIT",
         key: str = "k1",
+        in_batch: bool = True,
     ) -> Folder:
         folder = self.path / "data" / name
         write_shards(
@@ -50,7 +52,7 @@ class Folder:
             f"data/{name}/{path.name}": file_entry(path).model_dump() for path in folder.iterdir()
         }
         self.datasets[name] = {
-            "rows": len(rows), "in_batch_negatives": True, "keys": {"pairs": "p", "mine": key},
+            "rows": len(rows), "in_batch_negatives": in_batch, "keys": {"pairs": "p", "mine": key},
             "environment": {"torch": "2.13.0"}, "files": files,
         }  # fmt: skip
         told = ("dataset", "query_instruction", "doc_instruction", "licence", "commercial_use")
@@ -95,6 +97,35 @@ def test_rows_by_their_id_and_content(old: Path, tmp_path: Path) -> None:
     (mined,) = found.changed
     assert (mined.dataset, mined.rows, mined.keys) == ("mined", (4, 5), ["mine"])
     assert mined.row_changes == RowChanges(added=2, removed=1, changed=1, rescored=1)
+
+
+@pytest.mark.parametrize(
+    ("after", "changes"),
+    [
+        ([row(1, query="b"), row(1, query="c")], RowChanges(0, 1, 0, 0)),
+        ([row(1, query="c"), row(1, query="b"), row(1, query="a")], RowChanges(0, 0, 0, 0)),
+        ([row(1, query="x"), row(1, query="b"), row(1, query="c", pos_score=0.1)],
+         RowChanges(0, 0, 1, 1)),
+        ([row(1, query=query) for query in "abcc"], RowChanges(1, 0, 0, 0)),
+    ],
+)  # fmt: skip
+def test_rows_that_share_an_id_are_told_apart_by_their_texts(
+    tmp_path: Path, after: Sequence[Mapping[str, Any]], changes: RowChanges
+) -> None:
+    before = [row(1, query=query) for query in "abc"]
+    old = Folder(tmp_path / "old").add("toy", before).written()
+    new = Folder(tmp_path / "new").add("toy", after, key="k2").written()
+    (toy,) = compared(old, new).changed
+    assert toy.row_changes == changes
+
+
+def test_rows_that_are_no_negatives_of_each_other_any_more(old: Path, tmp_path: Path) -> None:
+    """No key and no row tells it, and a training comes out otherwise."""
+    new, rows = Folder(tmp_path / "new"), [row(i) for i in range(4)]
+    new.add("gone", rows).add("same", rows).add("mined", rows, in_batch=False)
+    (mined,) = compared(old, new.written()).changed
+    assert (mined.dataset, mined.in_batch_negatives) == ("mined", (True, False))
+    assert mined.row_changes == RowChanges(0, 0, 0, 0)
 
 
 def test_another_wording_and_licence_change_no_row(old: Path, tmp_path: Path) -> None:
@@ -148,3 +179,18 @@ def test_a_broken_shard_is_named(old: Path, tmp_path: Path) -> None:
     shard.unlink()
     with pytest.raises(InputError, match=f"{shard}: no such file"):
         compared(old, new)
+
+
+def test_a_shard_of_another_program_is_named(old: Path, tmp_path: Path) -> None:
+    new = Folder(tmp_path / "new").add("mined", [row(9)]).written()
+    (shard,) = new.rglob("*.parquet")
+    pq.write_table(pa.table({"query": ["q"]}), shard)
+    with pytest.raises(InputError, match=f"{shard}: has no column row_id"):
+        compared(old, new)
+
+
+@pytest.mark.parametrize("content", [b"x,y\n1,2\n", b"\xff\xfe"])
+def test_a_ledger_of_another_program_is_named(old: Path, content: bytes) -> None:
+    (old / "ledger.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"ledger\.csv: is not the ledger"):
+        open_published(old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ import datasets
 import pyarrow as pa
 import pytest
 
+from artifacts.errors import DatasetError, InputError
 from artifacts.keys import Spec
 from artifacts.publication import FOLDER, Entry, Publication
-from artifacts.publish import deliver_build, write_folder
+from artifacts.publish import deliver_build, deliver_folder, require_deliverable, write_folder
 from artifacts.row import LEAKS, MINED
 from artifacts.shards import ShardOptions, medi_table, write_shards
 from artifacts.store import Artifact, Store
@@ -158,3 +160,135 @@ def test_what_killed_runs_left_beside_it_is_removed_a_day_later(
     assert deliver_build(*published, tmp_path / "medi")
     left = {path.name for path in tmp_path.glob(".medi.*")}
     assert left == {names["c"].name, ".medi.notes"}
+
+
+def test_what_a_manifest_does_not_name_is_not_published(
+    published: tuple[Artifact, list[Entry]], tmp_path: Path
+) -> None:
+    """load_dataset would read it."""
+    stray = published[0].folder / FOLDER / "data" / "less" / "train-00009.parquet"
+    stray.write_text("rows")
+    deliver_build(*published, tmp_path / "medi")
+    assert not list((tmp_path / "medi").rglob(stray.name))
+
+
+@pytest.mark.parametrize("name", ["whole", "less", "README.md"])
+def test_what_rotted_unseen_is_not_published(
+    published: tuple[Artifact, list[Entry]], tmp_path: Path, name: str
+) -> None:
+    """Its size and its time of change are as they were."""
+    artifact, entries = published
+    whole = entries[0].stages["shards"]
+    path = {
+        "whole": whole.files[0],
+        "less": artifact.folder / FOLDER / "data" / "less" / whole.files[0].name,
+        "README.md": artifact.folder / FOLDER / "README.md",
+    }[name]
+    content, sealed = path.read_bytes(), path.stat()
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    os.utime(path, ns=(sealed.st_atime_ns, sealed.st_mtime_ns))
+    with pytest.raises(DatasetError, match=r"has changed.*medi verify") as error:
+        deliver_build(artifact, entries, tmp_path / "medi")
+    assert str((whole if name == "whole" else artifact).folder) in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+BESIDE_MEDI = {"manifest.json": json.dumps({"format": 1, "datasets": {}, "build": {}})}
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"manifest.json": '{"manifest_version": 3}'}, "not a MEDI folder"),
+        ({"manifest.json": '["datasets", "build"]'}, "not a MEDI folder"),
+        ({"manifest.json": '{"format": 1, "datas'}, "not a MEDI folder"),
+        ({"data": "no folder of ours"}, "not a MEDI folder"),
+        (BESIDE_MEDI | {"thesis.tex": "all of it"}, "holds thesis.tex, which .* would delete"),
+    ],
+)
+def test_a_folder_of_somebody_else_is_not_written_over(
+    tmp_path: Path, files: Mapping[str, str], said: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=said):
+        require_deliverable(tmp_path)
+
+
+def test_a_folder_of_ours_is_written_over(
+    published: tuple[Artifact, list[Entry]], tmp_path: Path
+) -> None:
+    require_deliverable(tmp_path / "medi")
+    deliver_build(*published, tmp_path / "medi")
+    require_deliverable(tmp_path / "medi")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Artifact:
+    def make(folder: Path) -> Mapping[str, Any]:
+        (folder / "model").mkdir()
+        (folder / "model" / "medi.json").write_text("new")
+        return {}
+
+    return Store(tmp_path / "store").build(Spec("train", "model", 1, {}), make)[0]
+
+
+def delivered(model: Artifact, target: Path) -> None:
+    deliver_folder(model, "model", target)
+    assert [path.name for path in target.iterdir()] == ["medi.json"]
+    assert (target / "medi.json").read_text() == "new"
+    assert not list(target.resolve().parent.glob(".*"))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_what_was_there_is_put_back_when_the_new_cannot_take_its_place(
+    model: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "medi.json").write_text("old")
+    rename, away = Path.rename, []
+
+    def failing(path: Path, to: Path) -> Path:
+        if away and to == target and not path.name.endswith(".old"):
+            raise error
+        if path == target:
+            away.append(to)
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(type(error)):
+        deliver_folder(model, "model", target)
+    assert away
+    assert (target / "medi.json").read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"store", "out"}
+
+
+def test_another_run_that_delivers_meanwhile_is_no_error(
+    model: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two renames it puts its own there, twice."""
+    target, rename, left = tmp_path / "out", Path.rename, [1, 2]
+
+    def overtaken(path: Path, to: Path) -> Path:
+        if to == target and left:
+            target.mkdir(exist_ok=True)
+            (target / f"theirs{left.pop()}").write_text("other")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    delivered(model, target)
+
+
+def test_out_may_be_below_a_link_to_what_is_not_there_yet(model: Artifact, tmp_path: Path) -> None:
+    """`out` of the container leads into a volume that is empty at first."""
+    (tmp_path / "out").symlink_to(tmp_path / "volume" / "out")
+    delivered(model, tmp_path / "out" / "model")
+    assert (tmp_path / "out").is_symlink()
+
+
+def test_out_may_be_a_link(model: Artifact, tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "volume")
+    for _ in range(2):
+        delivered(model, tmp_path / "out")
+    assert (tmp_path / "out").is_symlink()

@@ -39,19 +39,6 @@ def refuse(folder: Path) -> Mapping[str, Any]:
     raise AssertionError("built although it was there")
 
 
-@pytest.fixture
-def machine(
-    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], Store]:
-    """machine("a"): the store as a machine of that name opens it, with a cache of its own."""
-
-    def opened(name: str) -> Store:
-        monkeypatch.setenv("MEDI_STORE_CACHE", str(tmp_path / name))
-        return Store.open(location)
-
-    return opened
-
-
 def forget(store: Store) -> None:
     assert store.remote is not None
     there = store.remote.read(NAME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -15,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifacts.keys import Spec, canonical_json
+from artifacts import sealing
+from artifacts.keys import Spec, canonical_json, sha256_file
 from artifacts.store import MANIFEST, Store, lock_name
 
 SPEC = Spec("pairs", "toy", 1, {"cap": 3}, {"fetch": "abc"})
@@ -30,6 +32,16 @@ def write_two(folder: Path) -> Mapping[str, Any]:
 
 def refuse(folder: Path) -> Mapping[str, Any]:
     raise AssertionError("built although it was there")
+
+
+def replace_folder(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("file")
+
+
+def replace_file(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
 
 
 def recount(manifest: Path) -> None:
@@ -85,6 +97,15 @@ def test_failure_leaves_no_artifact(store: Store) -> None:
         (lambda folder: (folder / MANIFEST).unlink(), "manifest.json is missing"),
         (lambda folder: (folder / MANIFEST).write_text("{"), "manifest.json cannot be read"),
         (lambda folder: recount(folder / MANIFEST), "manifest.json has changed"),
+        (
+            lambda folder: replace_folder(folder / "deep"),
+            "deep/b.txt cannot be read (Not a directory)",
+        ),
+        (
+            lambda folder: replace_file(folder / MANIFEST),
+            "manifest.json cannot be read (Is a directory)",
+        ),
+        (replace_folder, "manifest.json cannot be read (Not a directory)"),
     ],
 )
 def test_damage_is_seen_and_mended(store: Store, damage: Any, problem: str) -> None:
@@ -94,6 +115,46 @@ def test_damage_is_seen_and_mended(store: Store, damage: Any, problem: str) -> N
     mended, built = store.build(SPEC, write_two)
     assert built and store.problem(SPEC) is None
     assert mended.file("a.txt").read_text() == "alpha"
+    assert not any(path.is_dir() for path in (store.root / ".tmp").iterdir())
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, file: Path, number: int) -> None:
+    def read(path: Path) -> str:
+        if path == file:
+            raise OSError(number, os.strerror(number), str(path))
+        return sha256_file(path)
+
+    monkeypatch.setattr(sealing, "sha256_file", read)
+
+
+def test_a_bad_sector_is_damage_like_any_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """verify goes on, and the next build makes it again."""
+    bad, _ = store.build(SPEC, write_two)
+    changed, _ = store.build(Spec("shards", "toy", 1, {}), write_two)
+    changed.file("a.txt").write_text("alphA")
+    unreadable(monkeypatch, bad.file("a.txt"), errno.EIO)
+    assert store.problem(SPEC) is None
+    wrong = f"a.txt cannot be read ({os.strerror(errno.EIO)})"
+    assert store.verify() == [(bad.folder, wrong), (changed.folder, "a.txt has changed")]
+    assert store.problem(SPEC) == wrong
+    monkeypatch.undo()
+    bad.file("a.txt").unlink()
+    assert store.build(SPEC, write_two)[1]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.ENOSPC])
+def test_what_is_no_damage_is_not_taken_for_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Else a wrong umask would have all of a store built again."""
+    artifact, _ = store.build(SPEC, write_two)
+    os.utime(artifact.file("a.txt"))
+    unreadable(monkeypatch, artifact.file("a.txt"), number)
+    for look in (store.verify, lambda: store.build(SPEC, refuse)):
+        with pytest.raises(OSError, match=os.strerror(number)):
+            look()
 
 
 def test_touched_but_unchanged_file_is_kept(store: Store) -> None:

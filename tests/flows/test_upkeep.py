@@ -193,18 +193,21 @@ def test_diff_for_people_and_for_machines(
 ) -> None:
     said = ("Represent [this]: ", "Represent the answer: ")
     old = Folder(tmp_path / "old", seed=0).add("toy", [row(1)]).add("gone", [row(1)]).written()
-    new = Folder(tmp_path / "new", seed=1).add("toy", [row(1), row(2)], said, key="k2").written()
-    assert run_diff(str(old), str(new), False) == 0
+    new = Folder(tmp_path / "new", seed=1)
+    new.add("toy", [row(1), row(2)], said, key="k2", in_batch=False).written()
+    assert run_diff(str(old), str(new.path), False) == 0
     told = capsys.readouterr().out
     assert "removed: gone (1 rows)" in told and "build seed: 0 -> 1" in told
     assert "query instruction" in told and said[0].strip() in told
     assert told.endswith("0 datasets added, 1 removed, 1 changed, 0 as they were\n")
-    assert run_diff(str(old), str(new), True) == 0
+    assert re.search("in-batch negatives .*True .*False", told)
+    assert run_diff(str(old), str(new.path), True) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["removed"] == {"gone": 1} and found["build"]["seed"] == [0, 1]
     (toy,) = found["changed"]
     assert toy["row_changes"] == {"added": 1, "removed": 0, "changed": 0, "rescored": 0}
     assert (toy["rows"], toy["keys"]) == ([1, 2], ["mine"])
+    assert toy["in_batch_negatives"] == [True, False]
 
 
 def test_a_store_that_is_not_there(tmp_path: Path) -> None:

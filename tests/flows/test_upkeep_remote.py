@@ -104,6 +104,18 @@ def test_verify_lists_what_no_manifest_names(
     assert f"{left}: half uploaded by a run that was killed" in capsys.readouterr().out
 
 
+def test_verify_lists_a_file_that_the_manifest_of_its_artifact_has_not(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(store, spec("pairs"))
+    path = path_of(store, "pairs").replace("a.txt", "data/b.txt")
+    s3().pipe_file(path, b"extra")
+    assert run_verify(store.location) == 0
+    said = capsys.readouterr().out
+    assert f"s3://{path}: no part of its artifact" in said.splitlines()
+    assert "0 broken artifacts, 1 left over in s3://" in said
+
+
 def test_gc_spares_uploads_that_may_go_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     made(store, spec("pairs"))
     path = half_uploaded(store)

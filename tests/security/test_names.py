@@ -135,6 +135,12 @@ def test_an_error_says_a_url_without_its_password(kind: type[Exception]) -> None
     assert said == "https://host.org:80/a@b: HTTP 404, {https://host.org/@x}"
 
 
+@pytest.mark.parametrize("secret", ["se/cret", "se/cret@more", "/secret"])
+def test_a_secret_with_a_slash_is_not_said(secret: str) -> None:
+    said = str(InputError(f"store s3://AKID:{secret}@bucket/x y@z: bad"))
+    assert said == "store s3://bucket/x y@z: bad"
+
+
 def test_a_hub_that_is_silent_is_named_without_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

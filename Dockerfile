@@ -22,13 +22,13 @@ RUN useradd --create-home --uid 10001 medi \
 ENV PATH=/opt/venv/bin:$PATH
 
 # The largest layer, and the one that changes least. An index of wheels without CUDA is a tenth of
-# the size; the pins are those of constraints.txt on both.
+# the size; beside PyPI, which has the pinned versions of all that torch needs.
 WORKDIR /app
 COPY constraints.txt ./
 ARG TORCH_INDEX=
 RUN pip install --no-cache-dir --constraint constraints.txt setuptools \
     && pip install --no-cache-dir --constraint constraints.txt \
-        ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
+        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch
 
 # DS_BUILD_OPS=0: DeepSpeed compiles nothing at installation.
 COPY . .

@@ -25,10 +25,11 @@ from artifacts.errors import InputError
 from artifacts.publish import deliver_build, require_deliverable
 from artifacts.store import Store
 from flows.forms import BuildForm, ProfileName, fields_of
+from flows.needs import needs_of_build
 from flows.planning import BuildPlan, datasets_of, plan_build, require_sources
 from flows.profiles import DEFAULT_STORE, get_profile, override
 from flows.progress import Steps
-from flows.runner import pool
+from flows.runner import is_used, of_build, pool
 from tasks import build as tasks
 from tasks import leaks, ui
 from tasks.build import failure
@@ -66,11 +67,20 @@ def build_medi(
     finished; Failed where none is left to publish.
     """
     config = override(get_profile(profile).build, fields_of(overrides))
-    plan = plan_build(config, Store.open(store), mirror, only)
-    require_sources(plan)
-    if publish:
-        require_deliverable(Path(publish))
+    kept = Store.open(store)
+    with kept.in_use() as need:
+        plan = plan_build(config, kept, mirror, only)
+        need(needs_of_build(plan))
+        require_sources(plan)
+        if publish:
+            require_deliverable(Path(publish))
+        if not is_used(of_build(config)):  # a flow run has one task runner: another is a subflow's
+            flow = build_medi.with_options(task_runner=of_build(config))
+            return flow(profile, only, publish, mirror, store, overrides, return_state=True)
+        return _build(plan, publish)
 
+
+def _build(plan: BuildPlan, publish: str | None) -> State[Any]:
     outcome = build_datasets(plan)
 
     finished = plan.without(outcome.failed)
@@ -138,7 +148,7 @@ def decontaminate(plan: BuildPlan, outcome: Outcome) -> bool:
     step, store = plan.leaks, plan.setting.store
     if step is None:
         return True
-    mirror, options = plan.setting.mirror, plan.setting.config.decontamination
+    mirror, config = plan.setting.mirror, plan.setting.config
 
     def done(jobs: dict[str, PrefectFuture[Any]]) -> bool:
         failed = {name: error for name, job in jobs.items() if (error := failure(job))}
@@ -149,7 +159,9 @@ def decontaminate(plan: BuildPlan, outcome: Outcome) -> bool:
     return (
         done(
             {
-                data.spec.dataset: tasks.fetch.submit(data.spec, data.location, store, mirror)
+                data.spec.dataset: tasks.fetch.submit(
+                    data.spec, data.location, store, mirror, timeout=config.fetch_timeout
+                )
                 for data in step.data
                 if data.problem
             }
@@ -162,7 +174,7 @@ def decontaminate(plan: BuildPlan, outcome: Outcome) -> bool:
             }
         )
         and done(
-            {"decontaminate": leaks.decontaminate.submit(step, options, store)}
+            {"decontaminate": leaks.decontaminate.submit(step, config.decontamination, store)}
             if step.problem
             else {}
         )

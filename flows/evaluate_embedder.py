@@ -13,13 +13,15 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from artifacts.store import Store
 from evaluation.model import forget_models
 from flows.forms import EvaluateForm, ProfileName, fields_of
+from flows.needs import needs_of_evaluation
 from flows.planning_evaluation import EvaluationPlan, plan_evaluation
 from flows.profiles import DEFAULT_STORE
 from flows.progress import Steps
 from flows.results import write_results
-from flows.runner import a_gpu_each, pool
+from flows.runner import a_gpu_each, is_used, pool, ray_cluster
 from tasks import build as tasks
 from tasks import ui
 from tasks.build import failure
@@ -41,10 +43,22 @@ def evaluate_embedder(
 ) -> State[Any]:
     """Evaluate `model` on the tasks `only`, by default the profile's."""
     fields = fields_of(overrides)
-    plan = plan_evaluation(model, out, only, profile, baseline, mirror, store, fields)
+    with Store.open(store).in_use() as need:
+        plan = plan_evaluation(model, out, only, profile, baseline, mirror, store, fields)
+        need(needs_of_evaluation(plan))
+        if plan.config.runner == "ray" and not is_used(ray_cluster()):  # as in build-medi
+            flow = evaluate_embedder.with_options(task_runner=ray_cluster())
+            return flow(
+                model, out, only, profile, baseline, mirror, store, overrides, return_state=True
+            )
+        return _evaluate(plan)
 
+
+def _evaluate(plan: EvaluationPlan) -> State[Any]:
     fetched = {
-        name: tasks.fetch.submit(data, location, plan.store, plan.mirror)
+        name: tasks.fetch.submit(
+            data, location, plan.store, plan.mirror, timeout=plan.config.fetch_timeout
+        )
         for name, (data, location) in plan.to_fetch.items()
     }
     failed = {name: error for name, future in fetched.items() if (error := failure(future))}

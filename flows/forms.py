@@ -6,6 +6,7 @@ profile's. Prefect checks the form before a run starts.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -98,7 +99,9 @@ def fill(form: type[F], config: BaseModel, fields: Mapping[str, Any]) -> F | Non
 
 
 def fields_of(form: Form | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Dotted name -> value of each field that was given: what `profiles.override` takes."""
+    """Dotted name -> value of each field that was given: what `profiles.override` takes, which
+    reads texts as YAML.
+    """
     if form is None:
         return {}
     fields = form.model_dump(mode="json") if isinstance(form, Form) else form
@@ -107,5 +110,5 @@ def fields_of(form: Form | Mapping[str, Any] | None) -> dict[str, Any]:
         if isinstance(value, Mapping):
             found |= {f"{name}.{inner}": each for inner, each in fields_of(value).items()}
         else:
-            found[name] = value
+            found[name] = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else value
     return found

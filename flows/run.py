@@ -39,10 +39,9 @@ def run_build(
         def build() -> Any:
             from flows.build_medi import build_medi
             from flows.forms import BuildForm, fill
-            from flows.runner import pool, ray_cluster
+            from flows.runner import of_build
 
-            runner = ray_cluster() if config.runner == "ray" else pool(config.workers)
-            return build_medi.with_options(task_runner=runner)(
+            return build_medi.with_options(task_runner=of_build(config))(
                 profile=profile,
                 only=list(only) if only else None,
                 publish=publish,
@@ -93,8 +92,7 @@ def run_train(
 
         status = _on_server(train)
     else:
-        made = training.store.get(training.model).folder
-        deliver_folder(made / "model", Path(out).absolute())
+        deliver_folder(training.store.get(training.model), "model", Path(out).absolute())
     if status == 0:
         print(f"model: {out}")
     return status

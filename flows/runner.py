@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from artifacts.errors import InputError
+from tasks.config import BuildConfig
 
 
 def pool(workers: int) -> TaskRunner[PrefectFuture[Any]]:
@@ -29,11 +31,21 @@ def ray_cluster(cores: int | None = None) -> TaskRunner[PrefectFuture[Any]]:
     try:
         from flows.ray_runner import ClusterRunner
     except ImportError as error:
-        raise InputError("--runner ray: install it with pip install 'medi[ray]'") from error
+        raise InputError("--runner ray: pip install -c constraints.txt -e '.[ray]'") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settings = {"include_dashboard": False, "log_to_driver": False, "num_cpus": cores}
     address = os.environ.get("RAY_ADDRESS")
     return ClusterRunner(address=address, init_kwargs={} if address else settings)
+
+
+def of_build(config: BuildConfig) -> TaskRunner[PrefectFuture[Any]]:
+    return ray_cluster() if config.runner == "ray" else pool(config.workers)
+
+
+def is_used(runner: TaskRunner[PrefectFuture[Any]]) -> bool:
+    """Whether the flow run that asks has such a runner: what starts a deployment gives it none."""
+    run = FlowRunContext.get()
+    return run is not None and run.task_runner == runner
 
 
 @contextmanager
@@ -45,7 +57,5 @@ def a_gpu_each(runner: str) -> Iterator[None]:
     import ray
     from prefect_ray.context import remote_options
 
-    if not ray.is_initialized():
-        raise InputError("runner ray: only `medi build` and `medi evaluate` start a cluster")
     with remote_options(num_gpus=1 if ray.cluster_resources().get("GPU") else 0):
         yield

@@ -6,6 +6,7 @@ are. Each has a session of its own: Ctrl-C meets `medi up`, which ends them in o
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -13,9 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+from uuid import uuid4
 
 import httpx
 
@@ -84,12 +87,12 @@ def _serve(port: int) -> int:
     status = 0
     try:
         parts.start()
-        print(_told(port), flush=True)
+        _say(_told(port))
         parts.watch()
     except _StopAsked:
-        print("stopping", flush=True)
+        _say("stopping")
     except (PartEnded, httpx.HTTPError) as error:
-        print(f"medi: {error}", file=sys.stderr, flush=True)
+        _say(f"medi: {error}", sys.stderr)
         status = 1
     finally:
         _end_all(parts.running)
@@ -102,7 +105,9 @@ class _Parts:
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}/api"
         # The setting rather than --port: the UI that it serves then calls the right address.
+        mark = uuid4().hex
         self._environment = os.environ | {
+            state.MARK: mark,
             "PREFECT_API_URL": self._url,
             "PREFECT_SERVER_API_HOST": "127.0.0.1",
             "PREFECT_SERVER_API_PORT": str(port),
@@ -112,7 +117,7 @@ class _Parts:
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self._stop_asked = False
         own = state.Part(name="medi up", pid=os.getpid(), command=state.own_command())
-        self.running = state.Running(url=self._url, ready=False, parts=[own])
+        self.running = state.Running(url=self._url, ready=False, parts=[own], mark=mark)
         state.write_state(self.running)
 
     def start(self) -> None:
@@ -127,17 +132,22 @@ class _Parts:
         began = datetime.now(UTC)
         self._start("worker", *worker)
         self._wait("the work pool is there", server.has_pool)
-        before = server.switches()
-        deploy = self._popen("deploy", "--no-prompt", "deploy", "--all")
-        self._wait("the deployments are there", lambda: deploy.poll() is not None, deploy)
-        if deploy.returncode or server.missing_deployments():
-            raise PartEnded(f"prefect deploy --all failed: {_tail('deploy')}")
-        server.switch_on(before)
+        self._deploy(server)
         server.watch_heartbeats()
         server.limit_pool(1)
         server.run_in_one_process(sys.executable)
         self._wait("the worker is online", lambda: server.has_worker(began))
         self._know(ready=True)
+
+    def _deploy(self, server: Server) -> None:
+        before = server.switches()
+        try:
+            deploy = self._popen("deploy", "--no-prompt", "deploy", "--all")
+            self._wait("the deployments are there", lambda: deploy.poll() is not None, deploy)
+            if deploy.returncode or server.missing_deployments():
+                raise PartEnded(f"prefect deploy --all failed: {_tail('deploy')}")
+        finally:
+            server.switch_on(before)
 
     def watch(self) -> None:
         """Raises PartEnded for the first part that ends, and what a signal asks for."""
@@ -201,21 +211,25 @@ class _Parts:
 def _end_all(running: state.Running) -> None:
     """End the worker, its flow runs and the server, in this order, and forget them."""
     worker = running.part("worker")
-    flow_runs = state.descendants(worker)
     if worker:
         state.end([worker])
-    state.end(flow_runs, grace_s=5)
+    state.end(running.flow_runs(), grace_s=5)
     if answers(running.url):
         try:
             ended = Server(running.url).crash_running(_STOPPED)
             if ended:
-                print(f"{ended} flow runs were ended: run them again, they go on from the store")
+                _say(f"{ended} flow runs were ended: run them again, they go on from the store")
         except httpx.HTTPError as error:
-            print(f"medi: runs are left as they were: {error}", file=sys.stderr)
+            _say(f"medi: runs are left as they were: {error}", sys.stderr)
     server = running.part("server")
     if server:
         state.end([server, *state.descendants(server)])
     state.forget()
+
+
+def _say(line: str, file: TextIO | None = None) -> None:
+    with suppress(OSError):  # the terminal may have been closed: that, too, ends `medi up`
+        print(line, file=file, flush=True)
 
 
 def _detached(port: int) -> int:
@@ -265,9 +279,9 @@ def _require_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise InputError(
-                f"port {port} is in use by another program: stop it, or give --port with a free one"
-            ) from error
+            taken = error.errno == errno.EADDRINUSE
+            why = "is in use by another program: stop it" if taken else f"cannot be used: {error}"
+            raise InputError(f"port {port} {why}, or give --port with a free one") from error
 
 
 def _logs() -> Path:

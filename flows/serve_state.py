@@ -1,6 +1,7 @@
 """Which processes `medi up` started, in a file under the Prefect home.
 
-A process is known by its id and its command line: an id alone may have gone to a stranger.
+A part is known by its id and its command line: an id alone may have gone to a stranger. What a part
+starts is known by its environment: it lives on where the part was killed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from artifacts.errors import InputError
 
+MARK = "MEDI_UP"
 _GRACE_S = 45  # a worker waits up to 30 s for its flow runs
 
 
@@ -39,12 +41,16 @@ class Part(BaseModel):
 
 
 class Running(BaseModel):
-    """What a `medi up` runs; `ready` when all of it answers."""
+    """What a `medi up` runs; `ready` when all of it answers.
+
+    All processes below it have `mark` in their environment, also those whose parent is gone.
+    """
 
     model_config = ConfigDict(frozen=True)
     url: str
     ready: bool
     parts: list[Part]
+    mark: str
 
     def part(self, name: str) -> psutil.Process | None:
         found = [part for part in self.parts if part.name == name]
@@ -52,7 +58,22 @@ class Running(BaseModel):
 
     @property
     def alive(self) -> list[psutil.Process]:
+        """The parts, then what they started."""
+        return list(dict.fromkeys([*self._parts(), *self._marked()]))
+
+    def flow_runs(self) -> list[psutil.Process]:
+        """What the worker started: all but the parts and what is below the server."""
+        others = {*self._parts(), *descendants(self.part("server"))}
+        return [process for process in self._marked() if process not in others]
+
+    def _parts(self) -> list[psutil.Process]:
         return [process for part in self.parts if (process := part.process())]
+
+    def _marked(self) -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get(MARK) == self.mark:
+                    yield process
 
 
 def folder() -> Path:

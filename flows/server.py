@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -52,29 +52,39 @@ def prefect_server() -> Iterator[str]:
     """Yields the API URL that flows of this process use from now on.
 
     Raises InputError for a server of another version and for a database that cannot be used,
-    OSError where a server does not start.
+    OSError where a server does not start or is lost meanwhile.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     url = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api")
-    if answers(url):
-        require_version(url)
+    with ExitStack() as stack:
+        if not answers(url):
+            require_database()
+            url = stack.enter_context(_started())
+        require_version(url)  # one of our own may want a password that this command was not given
         os.environ["PREFECT_API_URL"] = url
-        yield url
-        return
-    require_database()
-    with _started() as url:
-        require_version(url)  # it may want a password that this command was not given
-        os.environ["PREFECT_API_URL"] = url
-        yield url
+        try:
+            yield url
+        except httpx.HTTPError as error:
+            said = str(error).partition("\n")[0] or type(error).__name__
+            raise OSError(
+                f"the Prefect server at {url} was lost: {said}; what was made is in the store, "
+                "run it again"
+            ) from error
 
 
 def answers(url: str) -> bool:
-    """Whether a Prefect server is healthy at `url`."""
+    """Whether a Prefect server is healthy at `url`: a busy one takes seconds to say so.
+
+    Raises InputError for what is no address.
+    """
     try:
-        return httpx.get(f"{url}/health", timeout=2.0, verify=_tls()).status_code == 200
+        patience = httpx.Timeout(20.0, connect=5.0)
+        return httpx.get(f"{url}/health", timeout=patience, verify=_tls()).status_code == 200
     except httpx.HTTPError:
         return False
+    except httpx.InvalidURL as error:
+        raise InputError(f"PREFECT_API_URL {url}: {error}") from error
 
 
 @cache
@@ -110,7 +120,21 @@ _OTHERWISE = (
 def client(url: str) -> httpx.Client:
     """Of the API at `url`, with the password of PREFECT_API_AUTH_STRING where there is one."""
     user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
-    return httpx.Client(base_url=url, timeout=30.0, auth=(user, password) if user else None)
+    auth = (user, password) if user else None
+    return httpx.Client(base_url=url, timeout=30.0, auth=auth, transport=_Patient())
+
+
+class _Patient(httpx.HTTPTransport):
+    """Asks again, as Prefect's own client does, what a server with a busy database put off."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        for seconds in (0.5, 1, 2, 4, 8):
+            response = super().handle_request(request)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                return response
+            response.close()
+            time.sleep(seconds)
+        return super().handle_request(request)
 
 
 @contextmanager

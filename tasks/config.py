@@ -18,6 +18,7 @@ from mining.options import EncoderOptions, MiningOptions
 from training.options import TrainingOptions
 
 Runner = Literal["threads", "ray"]
+FETCH_TIMEOUT_S = 6 * 3600.0
 
 
 class _Frozen(BaseModel):
@@ -47,7 +48,7 @@ class BuildConfig(_Frozen):
     decontamination: DecontaminationOptions = DecontaminationOptions()
     workers: int = Field(default=4, gt=0)  # tasks at once; models and GPUs are used one at a time
     runner: Runner = "threads"
-    fetch_timeout: float = Field(default=6 * 3600.0, gt=0)  # seconds for the files of one dataset
+    fetch_timeout: float = Field(default=FETCH_TIMEOUT_S, gt=0)  # for the files of one dataset
 
 
 class TrainConfig(_Frozen):
@@ -68,6 +69,7 @@ class EvaluateConfig(_Frozen):
     options: EvaluationOptions = EvaluationOptions()
     paraphrases: int = Field(default=0, ge=0, le=5)
     runner: Runner = "threads"
+    fetch_timeout: float = Field(default=FETCH_TIMEOUT_S, gt=0)  # for the files of one task
 
 
 class Profile(_Frozen):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 from uuid import UUID
 
+import httpx
 from prefect import get_run_logger
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -139,12 +141,17 @@ def show_scores(rows: Sequence[Mapping[str, Any]], report: Path) -> None:
 
 
 class ProgressBar:
-    """A progress artifact of so many steps, updated when its whole percent changes."""
+    """A progress artifact of so many steps, updated when its whole percent changes.
+
+    A server that is away for a while ends no flow: nothing is shown then.
+    """
 
     def __init__(self, key: str, total: int) -> None:
         self._total = max(1, total)
         self._done = self._shown = 0
-        self._id: UUID = create_progress_artifact(progress=0.0, key=key)  # type: ignore[assignment]
+        self._id: UUID | None = None
+        with suppress(httpx.HTTPError):
+            self._id = create_progress_artifact(progress=0.0, key=key)  # type: ignore[assignment]
 
     def advance(self) -> None:
         self.at(self._done + 1)
@@ -152,8 +159,9 @@ class ProgressBar:
     def at(self, done: int) -> None:
         self._done = done
         percent = 100 * done // self._total
-        if percent != self._shown:
-            update_progress_artifact(self._id, progress=float(percent))
+        if self._id and percent != self._shown:
+            with suppress(httpx.HTTPError):
+                update_progress_artifact(self._id, progress=float(percent))
             self._shown = percent
 
 

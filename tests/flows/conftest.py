@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.served import served as served
 from tests.object_storage import location as location
 from tests.object_storage import s3_environment as s3_environment
 from tests.object_storage import s3_server as s3_server

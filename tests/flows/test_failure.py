@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
-from tests.flows.test_serve import MEDI, PREFECT, ROOT, Served, ended, until
+from tests.flows.served import MEDI, PREFECT, ROOT, Served, ended, until
 
 pytestmark = pytest.mark.long
 DATASETS = ["squad_pairs", "allnli", "task1146_country_capital"]
@@ -30,14 +29,13 @@ def up(tmp_path: Path) -> Iterator[Served]:
 
 def start(at: Served, flow: str, parameters: dict[str, Any]) -> str:
     """The id of a new run of the deployment of that flow."""
-    found = httpx.get(f"{at.url}/deployments/name/{flow}/default", timeout=30).json()
+    found = at.get(f"/deployments/name/{flow}/default")
     asked = {"parameters": parameters}
     return str(at.post(f"/deployments/{found['id']}/create_flow_run", asked)["id"])
 
 
 def state(at: Served, run: str) -> dict[str, Any]:
-    told = httpx.get(f"{at.url}/flow_runs/{run}", timeout=30).raise_for_status().json()
-    return dict(told["state"])
+    return dict(at.get(f"/flow_runs/{run}")["state"])
 
 
 def training_processes(at: Served) -> list[psutil.Process]:

@@ -61,6 +61,19 @@ def test_only_what_was_given_differs_from_the_profile() -> None:
     assert override(base, fields_of(None)) == override(base, fields_of(BuildForm())) == base
 
 
+@pytest.mark.parametrize("text", ["no", "123", "a: b", "it's", "{", "null"])
+def test_a_text_in_a_form_is_that_text(text: str) -> None:
+    """Only those of the command line are read as YAML."""
+    given = BuildForm.model_validate({"encoder": text, "sources": text})
+    changed = override(get_profile("sample").build, fields_of(given))
+    assert (changed.encoder, changed.sources) == (text, text)
+    retrain = RetrainForm.model_validate({"train": {"encoder": text}})
+    train = sections(get_profile("sample"), fields_of(retrain))[1]
+    assert override(get_profile("sample").train, train).encoder == text
+    again = fill(TrainForm, get_profile("sample").train, train)
+    assert again and fields_of(again) == train
+
+
 def test_what_prefect_keeps_of_a_form_is_what_was_fields_of() -> None:
     form = BuildForm.model_validate({"mining": {"margin": 0.9}})
     assert form.model_dump(mode="json") == {"mining": {"margin": 0.9}}

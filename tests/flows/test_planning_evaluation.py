@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from artifacts.errors import InputError
+from flows.forms import EvaluateForm
 from flows.planning_evaluation import EvaluationPlan, plan_evaluation
 from flows.profiles import get_profile, sections
 from tasks.config import Profile
@@ -131,3 +134,23 @@ def test_fields_of_a_whole_profile_go_to_their_section() -> None:
         sections(profile, {"detail": "tag"})
     with pytest.raises(InputError, match="unknown option"):
         sections(profile, {"stepz": 7})
+
+
+class Asked(Exception):
+    pass
+
+
+def test_a_tasks_data_have_the_time_that_they_are_given(
+    model: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(*_: Any, timeout: float) -> None:
+        raise Asked(timeout)
+
+    flow = importlib.import_module("flows.evaluate_embedder")
+    monkeypatch.setattr(flow.tasks, "fetch", SimpleNamespace(submit=submit))
+    where = {"out": str(world / "out"), "store": str(world / "store")}
+    form = EvaluateForm.model_validate({"fetch_timeout": 7})
+    with pytest.raises(Asked, match=r"^7\.0$"):
+        flow.evaluate_embedder.fn(
+            str(model), only=["SampleSTS"], baseline="none", overrides=form, **where
+        )

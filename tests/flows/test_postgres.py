@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from flows.profiles import get_profile
+from tests.flows.served import MEDI, PREFECT, Served
 from tests.flows.test_golden import GOLDEN, VERSIONS, digests
-from tests.flows.test_serve import MEDI, PREFECT, Served
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

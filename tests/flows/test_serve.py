@@ -2,115 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import httpx
-import psutil
 import pytest
 import yaml
 
 from artifacts.errors import InputError
 from flows import serve, serve_state
 from flows.serve_setup import DEPLOYMENTS, LOST_RUNS
+from tests.flows.served import MEDI, PREFECT, ROOT, Served, ended, until
 
-ROOT = Path(__file__).resolve().parents[2]
 DEPLOYED = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-MEDI = (sys.executable, "-c", "from flows.cli import main; main()")
-PREFECT = (sys.executable, "-m", "prefect")
-
-
-class Served:
-    """A Prefect home and a port of a test's own."""
-
-    def __init__(self, home: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = str(probe.getsockname()[1])
-        self.state = home / "medi-up" / "state.json"
-        self.url = f"http://127.0.0.1:{self.port}/api"
-        own = {"PREFECT_HOME": str(home), "PREFECT_API_URL": self.url, "PWD": str(ROOT)}
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MEDI_")}
-        self.environment = kept | own
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-
-    def processes(self) -> list[psutil.Process]:
-        """All that was started: medi up, the server, the worker, and what these started."""
-        parts = [
-            psutil.Process(part["pid"]) for part in json.loads(self.state.read_bytes())["parts"]
-        ]
-        return parts + [child for part in parts for child in part.children(recursive=True)]
-
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        return httpx.post(self.url + path, json=body, timeout=30).raise_for_status().json()
-
-    def deployments(self) -> dict[str, dict[str, Any]]:
-        return {one["entrypoint"]: one for one in self.post("/deployments/filter", {})}
-
-    def automations(self) -> dict[str, bool]:
-        return {one["name"]: one["enabled"] for one in self.post("/automations/filter", {})}
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 600
-    while not true():
-        assert time.monotonic() < deadline, "waited for ten minutes"
-        time.sleep(0.2)
-
-
-def ended(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    at = Served(tmp_path_factory.mktemp("home"))
-    started = at.run(*MEDI, "up", "--detach", "--port", at.port)
-    assert started.returncode == 0, started.stderr
-    assert "prefect deployment run build-medi/default" in started.stdout
-    yield at
-    assert at.run(*MEDI, "down").returncode == 0
-
-
-@pytest.mark.long
-def test_a_build_through_the_server_is_a_build(served: Served, tmp_path: Path) -> None:
-    run = ("deployment", "run", "build-medi/default", "--watch")
-    where = ("-p", f"store={tmp_path / 'store'}", "-p", f"publish={tmp_path / 'medi'}")
-    built = served.run(*PREFECT, *run, *where, "-p", 'only=["squad_pairs"]')
-    assert built.returncode == 0, built.stdout + built.stderr
-    assert len(list(tmp_path.glob("store/shards/squad_pairs/*/manifest.json"))) == 1
-    assert (tmp_path / "medi" / "manifest.json").is_file()
-
-    a_file = tmp_path / "file"
-    a_file.touch()
-    failed = served.run(*PREFECT, *run, *where[:2], "-p", f"publish={a_file}")
-    assert failed.returncode == 1 and "'Failed'" in failed.stdout
-
-
-@pytest.mark.long
-def test_a_parameter_of_the_wrong_type_is_refused_before_it_runs(served: Served) -> None:
-    run = (*PREFECT, "deployment", "run", "build-medi/default", "-p", 'only="squad_pairs"')
-    refused = served.run(*run)
-    assert refused.returncode == 1 and "Validation failed for field 'only'" in refused.stdout
 
 
 @pytest.mark.long
@@ -206,7 +119,7 @@ def test_a_home_that_cannot_be_made_is_one_line(
 
 
 def test_only_one_is_up_and_it_says_where(home: Path) -> None:
-    state = serve_state.Running(url="http://127.0.0.1:4200/api", ready=True, parts=[])
+    state = serve_state.Running(url="http://127.0.0.1:4200/api", ready=True, parts=[], mark="x")
     with serve_state.only_one():
         serve_state.write_state(state)
         with pytest.raises(
@@ -226,22 +139,54 @@ def test_a_checkout_without_its_deployments_is_refused(
 def test_what_a_killed_one_left_is_ended_and_strangers_are_not(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A process id of the state file may have gone to another program since."""
+    """A process id of the state file may have gone to another program since. A flow run whose
+    worker is gone is nobody's child, and known by its environment."""
     sleep = (sys.executable, "-c", "input()")
+    marked = os.environ | {serve_state.MARK: "of this one"}
     with (
         subprocess.Popen(sleep, stdin=subprocess.PIPE) as ours,
+        subprocess.Popen(sleep, stdin=subprocess.PIPE, env=marked) as flow_run,
         subprocess.Popen(sleep, stdin=subprocess.PIPE) as stranger,
     ):
         worker = serve_state.Part(name="worker", pid=ours.pid, command=list(sleep))
         reused = serve_state.Part(name="server", pid=stranger.pid, command=["prefect", "server"])
         state = serve_state.Running(
-            url="http://127.0.0.1:9/api", ready=True, parts=[reused, worker]
+            url="http://127.0.0.1:9/api", ready=True, parts=[reused, worker], mark="of this one"
         )
+        assert [process.pid for process in state.flow_runs()] == [flow_run.pid]
         serve_state.write_state(state)
         with pytest.raises(InputError, match="`medi down` first"):
             serve.up(4200, detach=False)
         assert serve.down() == 0
-        assert ours.wait() != 0 and stranger.poll() is None
+        assert ours.wait() != 0 and flow_run.wait() != 0 and stranger.poll() is None
         stranger.communicate(b"\n")
     assert "stopped" in capsys.readouterr().out
     assert serve.down() == 0 and "nothing is running" in capsys.readouterr().out
+
+
+def test_a_terminal_that_was_closed_stops_no_end(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`medi up` in it ends, and its server with it."""
+    sleep = (sys.executable, "-c", "input()")
+    with subprocess.Popen(sleep, stdin=subprocess.PIPE) as ours:
+        server = serve_state.Part(name="server", pid=ours.pid, command=list(sleep))
+        running = serve_state.Running(
+            url="http://127.0.0.1:9/api", ready=True, parts=[server], mark="x"
+        )
+
+        class Parts:
+            def __init__(self, _: int) -> None:
+                self.running = running
+
+            def start(self) -> None:
+                raise serve.PartEnded("the worker ended")
+
+        def hung_up(*_: object, **__: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(serve, "_Parts", Parts)
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        monkeypatch.setattr("builtins.print", hung_up)
+        assert serve._serve(4200) == 1
+        assert ours.wait() != 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import cast
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from artifacts.errors import InputError
@@ -28,6 +30,8 @@ class Other(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.version: bytes | None = json.dumps(version("prefect")).encode()
         self.password: str | None = None
+        self.busy_s = 0.0
+        self.put_off = 0  # so many answers are 503, as with a database that is locked
         self.asked: list[str] = []
 
     @property
@@ -49,10 +53,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, known: dict[str, bytes | None]) -> None:
         self._server.asked.append(self.path)
+        time.sleep(self._server.busy_s)
         body, status = known.get(self.path), 200
         told = base64.b64encode((self._server.password or "").encode()).decode()
         if self._server.password and self.path != "/api/health":
             status = 200 if self.headers.get("Authorization") == f"Basic {told}" else 401
+        if self._server.put_off:
+            self._server.put_off -= 1
+            status = 503
         self.send_response(status if body is not None else 404)
         self.send_header("Content-Length", str(len(body or b"")))
         self.end_headers()
@@ -73,6 +81,33 @@ def other(monkeypatch: pytest.MonkeyPatch) -> Iterator[Other]:
 def test_a_server_of_our_version_is_used(other: Other) -> None:
     with prefect_server() as url:
         assert url == other.url
+
+
+def test_a_busy_server_is_waited_for(other: Other) -> None:
+    """Another one beside it, on the same database, would have the runs that this one misses."""
+    other.busy_s = 2.5
+    with prefect_server() as url:
+        assert url == other.url
+
+
+def test_what_a_busy_database_puts_off_is_asked_again(other: Other) -> None:
+    other.put_off = 2
+    assert wait_until_recorded(other.url, uuid4(), 7) == 7
+    assert other.asked == ["/api/task_runs/count"] * 3
+
+
+def test_a_server_that_is_lost_is_one_line(other: Other) -> None:
+    lost = pytest.raises(OSError, match=f"{other.url} was lost: .*run it again")
+    with lost as told, prefect_server() as url:
+        other.version = None
+        httpx.get(f"{url}/admin/version").raise_for_status()
+    assert "\n" not in str(told.value)
+
+
+def test_an_address_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:port/api")
+    with pytest.raises(InputError, match=r"PREFECT_API_URL http://127\.0\.0\.1:port/api: "):
+        prefect_server().__enter__()
 
 
 def test_a_server_of_another_version_is_one_line(other: Other) -> None:

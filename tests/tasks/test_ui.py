@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import re
+from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +42,23 @@ def test_progress_is_told_at_most_a_hundred_times_and_to_the_end(
     for _ in range(1320):
         bar.advance()
     assert told == [float(percent) for percent in range(1, 101)]
+
+
+@pytest.mark.parametrize("from_the_start", [True, False])
+def test_progress_that_cannot_be_told_ends_no_flow(
+    monkeypatch: pytest.MonkeyPatch, from_the_start: bool
+) -> None:
+    asked: list[str] = []
+
+    def away(*_: Any, **named: Any) -> None:
+        asked.append(next(iter(named)))
+        raise httpx.ConnectError("the server is away")
+
+    made = away if from_the_start else lambda **_: uuid4()
+    monkeypatch.setattr(ui, "create_progress_artifact", made)
+    monkeypatch.setattr(ui, "update_progress_artifact", away)
+    ui.ProgressBar("build-medi-progress", 2).advance()
+    assert len(asked) == 1
 
 
 class Ended:

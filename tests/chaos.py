@@ -51,6 +51,7 @@ class Chaos:
         home = str(folder / "prefect-own")
         self.own_server = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": home}
         self.seconds: dict[str, float] = {}
+        self.writes: dict[str, int] = {}  # of the process of a command that writes most
         self.wanted: dict[str, str] = {}
 
     def undisturbed(self) -> None:
@@ -58,15 +59,17 @@ class Chaos:
         record = self.folder / "undisturbed.json"
         if record.is_file():
             told = json.loads(record.read_text(encoding="utf-8"))
-            self.seconds, self.wanted = told["seconds"], told["digests"]
+            self.seconds, self.writes = told["seconds"], told["writes"]
+            self.wanted = told["digests"]
             return
         shutil.rmtree(self.first.folder, ignore_errors=True)
         for phase in PHASES:
-            start = time.monotonic()
-            self._must_end_well(self.first, phase)
+            start, counts = time.monotonic(), self.folder / f"writes-{phase}"
+            self._must_end_well(self.first, phase, CHAOS=f"COUNT:{counts}:{self.first.store}")
             self.seconds[phase] = time.monotonic() - start
+            self.writes[phase] = max(map(int, counts.read_text().split()))
         self.wanted = digests(self.first)
-        told = {"seconds": self.seconds, "digests": self.wanted}
+        told = {"seconds": self.seconds, "writes": self.writes, "digests": self.wanted}
         record.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
     def round(self, number: int) -> tuple[str, str]:
@@ -107,16 +110,17 @@ class Chaos:
         if kind == "two at once":
             return self._two(work, phase, draw)
         if kind == "clock":
-            back = draw.randrange(60, _YEARS)
-            self._must_end_well(work, phase, CHAOS=f"clock:{back}")
-            return f"{back:,} s back"
+            back, reads = draw.randrange(60, _YEARS), draw.choice((0, draw.randrange(2000)))
+            self._must_end_well(work, phase, CHAOS=f"clock:{back}:{reads}")
+            return f"{back:,} s back after {reads} looks at it"
         if kind.startswith("kill"):
             moment = draw.random() * self.seconds[phase]
             own = draw.random() < 0.15  # a server of the command's own, killed with it
             process = run(work, phase, **(self.own_server if own else {}))
             how = kill(process, moment, kind == "kill the group", draw)
             return f"{how}, with a server of its own" if own else how
-        number = draw.randrange(40) if kind != "FSIZE" else int(10 ** draw.uniform(2, 6))
+        writes = self.writes[phase]
+        number = draw.randrange(writes) if kind != "FSIZE" else int(10 ** draw.uniform(2, 6))
         process = run(work, phase, CHAOS=f"{kind}:{number}:{work.store}")
         return f"from {number} on, exit {wait(process)} {work.said()}"
 

@@ -162,6 +162,8 @@ def digests(work: Work) -> dict[str, str]:
             # An evaluation also counts how many texts were encoded and how many found.
             timeless = (stage, path.name) != ("evaluate", MANIFEST)
             found["/".join(place)] = _sha256(path) if timeless else _score(path)
+        elif stage in _NOISY and path.name == MANIFEST:
+            found["/".join(place)] = "is there"
     for phase in PHASES:
         out = work.out(phase)
         for path in sorted(out.rglob("*")):

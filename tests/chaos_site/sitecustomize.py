@@ -1,15 +1,18 @@
 """Put first on PYTHONPATH by tests/chaos.py: every Python started then obeys CHAOS.
 
-clock:S       the clock is S seconds back
-ENOSPC:N:DIR  below DIR, what writes fails from the Nth time on (EACCES: likewise)
-FSIZE:N       no file grows beyond N bytes
+clock:S:N        the clock goes S seconds back when it has been read N times
+ENOSPC:N:DIR     below DIR, what writes fails from the Nth time on (EACCES: likewise)
+COUNT:FILE:DIR   a line in FILE says how often this process wrote below DIR
+FSIZE:N          no file grows beyond N bytes
 """
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import errno
 import io
+import itertools
 import os
 import resource
 import time
@@ -17,22 +20,21 @@ from collections.abc import Callable
 from typing import Any
 
 
-def set_clock_back(seconds: int) -> None:
-    now, now_ns = time.time, time.time_ns
-    time.time = lambda: now() - seconds
-    time.time_ns = lambda: now_ns() - seconds * 10**9
+def set_clock_back(seconds: int, after: int) -> None:
+    now, now_ns, reads = time.time, time.time_ns, itertools.count()
+    time.time = lambda: now() - seconds * (next(reads) >= after)
+    time.time_ns = lambda: now_ns() - seconds * 10**9 * (next(reads) >= after)
 
 
-def refuse_writes(kind: str, after: int, folder: str) -> None:
+def watch_writes(folder: str, tell: Callable[[int, str], None]) -> None:
+    """`tell` gets the number and path of each write before it is done."""
     count = 0
 
     def tick(path: Any) -> None:
         nonlocal count
         if isinstance(path, str | os.PathLike) and os.fspath(path).startswith(folder):
             count += 1
-            if count > after:
-                number = getattr(errno, kind)
-                raise OSError(number, os.strerror(number), os.fspath(path))
+            tell(count, os.fspath(path))
 
     def counted(call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(path: Any, *arguments: Any, **named: Any) -> Any:
@@ -53,10 +55,33 @@ def refuse_writes(kind: str, after: int, folder: str) -> None:
     io.open = builtins.open = open_counted  # type: ignore[assignment]
 
 
+def refuse(kind: str, after: int) -> Callable[[int, str], None]:
+    number = getattr(errno, kind)
+
+    def tell(count: int, path: str) -> None:
+        if count > after:
+            raise OSError(number, os.strerror(number), path)
+
+    return tell
+
+
+def note(file: str) -> Callable[[int, str], None]:
+    counts = [0]
+
+    def write() -> None:
+        with open(file, "a", encoding="utf-8") as out:  # noqa: PTH123
+            out.write(f"{counts[-1]}\n")
+
+    atexit.register(write)
+    return lambda count, _: counts.append(count)
+
+
 kind, *values = os.environ.get("CHAOS", "").split(":")
 if kind == "clock":
-    set_clock_back(int(values[0]))
+    set_clock_back(int(values[0]), int(values[1]))
 elif kind in ("ENOSPC", "EACCES"):
-    refuse_writes(kind, int(values[0]), values[1])
+    watch_writes(values[1], refuse(kind, int(values[0])))
+elif kind == "COUNT":
+    watch_writes(values[1], note(values[0]))
 elif kind == "FSIZE":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(values[0]), int(values[0])))

@@ -1,4 +1,4 @@
-# Everything starts from a bare machine: Python 3.11 or newer, make, a C compiler.
+# Everything starts from a bare machine: Python 3.11 to 3.13, make, a C compiler.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,7 +27,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest -m slow
 
-# What takes minutes a test: servers and workers, a Ray cluster, chaos, benchmarks in small.
+# What takes minutes a test: servers and workers, a Ray cluster, benchmarks in small.
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -n 0 -m long
 

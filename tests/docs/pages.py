@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,10 @@ _SAID = re.compile(r"(?: {2,}| +# ).*$")  # what stands behind a command explain
 
 # Run on two sample datasets, page by page, in the order in which they stand there.
 IN_ORDER = ("getting-started.md", "artifacts.md", "upkeep.md")
-ALSO = ("medi sources --licence commercial",)
+ALSO = (
+    "medi sources --licence commercial",
+    "medi evaluate demo/model --out DIR --paraphrases 5",
+)
 # What is other when they are run: text -> text.
 VARIED = {"demo/medi": "first/medi", "demo/model": "first/model",
           "OLD/medi": "first/medi", "NEW/medi": "first/medi"}  # fmt: skip
@@ -48,13 +52,12 @@ SERVED = {
     "prefect deploy --all": "",
     "medi down": "",
 }
-# Run by another test, in small.
+# Run by another test, in small: a file that has what `evidence` asks for.
 ELSEWHERE = {
-    "make demo": "tests/flows/test_train_evaluate.py",
-    "make test": "tests/conftest.py",  # this is it
     "make chaos": "tests/test_chaos.py",
-    "pip install 'medi[s3]'": "pyproject.toml",
-    "export MEDI_STORE=s3://bucket/prefix": "tests/flows/test_build_remote.py",
+    "pip install -c constraints.txt -e '.[s3]'": "pyproject.toml",
+    "pip install -c constraints.txt -e '.[ray]'": "pyproject.toml",
+    "export MEDI_STORE=s3://bucket/prefix": "tests/docs/test_commands.py",
     "medi build --profile sample --publish demo/medi": "tests/flows/test_build.py",
     **{
         f"export PREFECT_{setting}": "tests/flows/test_build_remote.py"
@@ -67,39 +70,32 @@ ELSEWHERE = {
     "medi up": "tests/flows/test_serve.py",
     "medi sources --sources my-data --check": "tests/flows/test_own_datasets.py",
     "medi sources --sources my-data tool_questions": "tests/flows/test_own_datasets.py",
-    "medi build --sources my-data --only tool_questions --publish out": (
+    "medi build --sources my-data --only tool_questions --publish my-medi": (
         "tests/flows/test_own_datasets.py"
     ),
     "medi train --medi demo/medi --out demo/model": "tests/flows/test_train_evaluate.py",
     "medi train --medi demo/medi --out demo/model --dry-run": "tests/flows/test_train_evaluate.py",
     "medi evaluate demo/model --out demo/results": "tests/flows/test_train_evaluate.py",
-    "medi evaluate demo/model --out DIR --paraphrases 5": "tests/flows/test_train_evaluate.py",
-    "prefect deployment run train-instructor/default --watch": "tests/flows/test_serve.py",
-    "prefect deployment run evaluate-embedder/default --watch": "tests/flows/test_serve.py",
-    "prefect deployment run retrain/default --watch": "tests/flows/test_serve.py",
+    "prefect deployment run train-instructor/default --watch": "tests/flows/test_deployments.py",
+    "prefect deployment run evaluate-embedder/default --watch": "tests/flows/test_deployments.py",
+    "prefect deployment run retrain/default --watch": "tests/flows/test_deployments.py",
     'prefect deployment run retrain/default -p out=new -p \'overrides={"build": {"seed": 1}}\'': (
-        "tests/flows/test_retrain.py"
+        "tests/flows/test_deployments.py"
     ),
-    "prefect flow-run cancel ID": "tests/flows/test_serve.py",
-    "pip install 'medi[ray]'": "pyproject.toml",
+    "prefect flow-run cancel ID": "tests/flows/test_failure.py",
     "medi build --runner ray": "tests/flows/test_ray.py",
     "medi evaluate MODEL --out DIR --runner ray": "tests/flows/test_ray.py",
     **{
         f"export PREFECT_{setting}": "tests/flows/test_server.py"
         for setting in (
-            "SERVER_API_AUTH_STRING=medi:PASSWORD",
             "API_AUTH_STRING=medi:PASSWORD",
             "API_URL=https://prefect.example.org/api",
         )
     },
-    "prefect server start": "tests/flows/test_serve.py",
-    "prefect worker start --pool medi --type process": "tests/flows/test_serve.py",
-    **{
-        f"medi ablate {name} --out DIR": "tests/flows/test_ablate.py"
-        for name in ("instructions", "robustness", "super-ni", "detail", "size", "domain-shift")
-    },
+    "prefect worker start --pool medi --type process": "tests/flows/test_failure.py",
+    "medi ablate size --out DIR": "tests/flows/test_ablate.py",
 }
-# Not run anywhere: what they need is not had here. Their options are checked like all others'.
+# Run by no test: they take too long, or what they need is not had here. Their options are checked.
 NEEDS = {
     "--profile paper": "GPUs and a network",
     "profile=paper": "GPUs and a network",
@@ -114,7 +110,14 @@ NEEDS = {
     "docker ": "Docker; tests/flows/test_containers.py lints the Dockerfile",
     "kubectl ": "a cluster",
     "ray start": "several machines",
-    "RAY_ADDRESS": "several machines",
+    "ray get-auth-token": "several machines",
+    "RAY_": "several machines",
+    "PREFECT_SERVER_UI_API_URL": "an open network",
+    "PREFECT_SERVER_API_AUTH_STRING": "an open network; tests/flows/test_server.py has a password",
+    "prefect server start": "a terminal of its own; each `medi up` of the tests starts it so",
+    "make demo": "five minutes; its three steps are those of tests/flows/test_train_evaluate.py",
+    "make test": "itself",
+    "medi ablate ": "half an hour; tests/flows/test_ablate.py runs size, and checks all cells",
 }
 
 
@@ -137,15 +140,36 @@ def commands(page: Path) -> Iterator[str]:
                 yield _SAID.sub("", line).strip()
 
 
+def evidence(command: str) -> list[str]:
+    """Patterns of a text that runs the command: its subcommands and options, in quotes."""
+    name, *given = shlex.split(command)
+    options = [word.lstrip("-") for word in given if word.startswith("--")]
+    parameters = [word.partition("=")[0] for word in given if re.match(r"[a-z]+=", word)]
+    match name:
+        case "medi":
+            said = given[:2] if given[0] == "ablate" else given[:1]
+        case "prefect":
+            said = [word.partition("/")[0] for word in given[:3] if re.match("[a-z]", word)]
+        case "export":
+            said = [given[0].partition("=")[0]]
+        case "make":
+            return [rf"\b{given[0]}\.main\("]
+        case "pip":
+            return [rf"^{extra} = \[" for extra in re.findall(r"\.\[(\w+)\]", command)]
+        case other:
+            raise ValueError(f"nothing here knows how a test would run {other}")
+    quoted = [rf"""["'](--)?{word}["'/]""" for word in [*said, *options]]
+    return quoted + [rf"\b{parameter}=" for parameter in parameters]
+
+
 def synopsis() -> Iterator[str]:
     """The commands of README's table, with all their options, and one of several values."""
     for _, block in _FENCED.findall(PAGES[0].read_text(encoding="utf-8")):
         for line in block.splitlines() if "[--profile P]" in block else ():
             for command in _SAID.sub("", re.sub(r"  \[", " [", line)).split(", "):
                 given = re.sub(r"\[|\]| \.\.\.", "", re.sub(r"\|\w+", "", command))
-                yield re.sub(
-                    r"--profile P\b", "--profile sample", given.replace("tflops N", "tflops 9")
-                )
+                numbered = re.sub(r"(--\w+) N\b", r"\1 9", given)
+                yield re.sub(r"--profile P\b", "--profile sample", numbered)
 
 
 def python_blocks(page: Path) -> list[str]:
@@ -155,6 +179,13 @@ def python_blocks(page: Path) -> list[str]:
 
 def program(command: str) -> str:
     return _SETTING.sub("", command).split(" ")[0]
+
+
+def varied(command: str) -> str:
+    """As it is run."""
+    for text, other in VARIED.items():
+        command = command.replace(text, other)
+    return command
 
 
 def words(command: str) -> str:

@@ -1,6 +1,6 @@
 """Padding costs as much as text: how much of what is computed is text, on real data.
 
-    pytest tests/training/test_efficiency.py -s
+    MEDI_REAL_DATA=DIR pytest -n 0 -s tests/training/test_efficiency.py
 
 prints the table. Each Super-NI task's inputs and SQuAD's questions and passages, tokenised with
 T5's vocabulary, 64 rows a batch. Positives and negatives of Super-NI, and negatives of SQuAD, are

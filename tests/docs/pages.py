@@ -54,6 +54,8 @@ SERVED = {
 }
 # Run by another test, in small: a file that has what `evidence` asks for.
 ELSEWHERE = {
+    "make demo": "tests/flows/test_demo.py",
+    "prefect server start": "tests/flows/test_server.py",
     "make chaos": "tests/test_chaos.py",
     "pip install -c constraints.txt -e '.[s3]'": "pyproject.toml",
     "pip install -c constraints.txt -e '.[ray]'": "pyproject.toml",
@@ -88,6 +90,7 @@ ELSEWHERE = {
     **{
         f"export PREFECT_{setting}": "tests/flows/test_server.py"
         for setting in (
+            "SERVER_API_AUTH_STRING=medi:PASSWORD",
             "API_AUTH_STRING=medi:PASSWORD",
             "API_URL=https://prefect.example.org/api",
         )
@@ -113,9 +116,6 @@ NEEDS = {
     "ray get-auth-token": "several machines",
     "RAY_": "several machines",
     "PREFECT_SERVER_UI_API_URL": "an open network",
-    "PREFECT_SERVER_API_AUTH_STRING": "an open network; tests/flows/test_server.py has a password",
-    "prefect server start": "a terminal of its own; each `medi up` of the tests starts it so",
-    "make demo": "five minutes; its three steps are those of tests/flows/test_train_evaluate.py",
     "make test": "itself",
     "medi ablate ": "half an hour; tests/flows/test_ablate.py runs size, and checks all cells",
 }
@@ -153,7 +153,7 @@ def evidence(command: str) -> list[str]:
         case "export":
             said = [given[0].partition("=")[0]]
         case "make":
-            return [rf"\b{given[0]}\.main\("]
+            return [rf"""\b{given[0]}\.main\(|["']{given[0]}["']"""]
         case "pip":
             return [rf"^{extra} = \[" for extra in re.findall(r"\.\[(\w+)\]", command)]
         case other:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import socket
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +22,11 @@ import pytest
 from artifacts.errors import InputError
 from flows import serve
 from flows.database import SETTING, require_database
-from flows.server import last_error, prefect_server, wait_until_recorded
+from flows.server import answers, last_error, prefect_server, wait_until_recorded
 from tests.busy_server import serving
+from tests.flows.served import PREFECT, until
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 class Other(ThreadingHTTPServer):
@@ -198,3 +204,28 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.mark.long
+def test_a_server_behind_a_password_runs_a_build_of_who_has_it(
+    medi: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    own = {"PREFECT_SERVER_API_AUTH_STRING": "medi:secret", "PREFECT_HOME": str(tmp_path / "home")}
+    command = (*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    with subprocess.Popen(
+        command, env=os.environ | own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            until(lambda: answers(url))
+            build = ("build", "--only", "squad_pairs", "--store", str(tmp_path / "store"))
+            refused = medi(*build, api=url)
+            assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+            assert "lets nobody in without its password" in refused.stderr
+            monkeypatch.setenv("PREFECT_API_AUTH_STRING", "medi:secret")
+            built = medi(*build, api=url)
+            assert built.returncode == 0, built.stderr
+            assert "secret" not in built.stdout + built.stderr
+        finally:
+            server.send_signal(signal.SIGINT)

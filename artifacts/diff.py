@@ -160,6 +160,8 @@ def _compare(old: _Rows, new: _Rows) -> RowChanges:
     total: Counter[str] = Counter()
     for row_id in old.keys() | new.keys():
         before, after = old.get(row_id, Counter()), new.get(row_id, Counter())
+        if before == after:
+            continue
         before, after = before - after, after - before
         texts, others = (_texts(rows) for rows in (before, after))
         rescored = (texts & others).total()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import logging
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,9 +22,14 @@ from typing import IO
 from artifacts.errors import InputError
 from artifacts.keys import canonical_json
 
+_logger = logging.getLogger(__name__)
 _GC = "gc"
 _FLOW = "flow-"
-_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT}
+# A store that cannot be written to, or a file system without locks.
+_NOT_LOCKABLE = {
+    errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT,
+    errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP,
+}  # fmt: skip
 
 
 def lock_name(folder: Path) -> str:
@@ -70,18 +76,35 @@ def in_use(folder: Path) -> Iterator[Callable[[Collection[str]], None]]:
 
     From then to its end gc leaves them, and all that they are made from; before, no gc deletes
     anything, so that what the plan has found is still there. A store that is full or read-only
-    serves what it has without it.
+    serves what it has without it, and so does a file system without locks.
     """
     with ExitStack() as work, ExitStack() as plan:
 
         def need(keys: Collection[str]) -> None:
-            with _if_writable():
+            with _if_lockable():
                 work.enter_context(_needed(folder, keys))
             plan.close()
 
-        with _if_writable():
-            fcntl.flock(plan.enter_context(_opened(folder, _GC)), fcntl.LOCK_SH)
+        with _if_lockable():
+            _share(plan.enter_context(_of_gc(folder)))
         yield need
+
+
+def _of_gc(folder: Path) -> IO[str]:
+    try:
+        return _opened(folder, _GC)
+    except PermissionError:
+        if not (folder / _GC).exists():
+            raise
+        return (folder / _GC).open()  # another user's
+
+
+def _share(file: IO[str]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _logger.warning("%s: waiting for a gc to end", Path(file.name).parents[1])
+        fcntl.flock(file, fcntl.LOCK_SH)
 
 
 @contextmanager
@@ -104,18 +127,19 @@ def deleting(folder: Path) -> Iterator[None]:
                 "run it again"
             )
         for path in folder.glob(f"{_FLOW}*"):
-            with unlocked(folder, path.name) as dead:  # none begins now
+            # None begins now. Of another user's it cannot be told.
+            with suppress(PermissionError), unlocked(folder, path.name) as dead:
                 if dead:
                     path.unlink(missing_ok=True)
         yield
 
 
 @contextmanager
-def _if_writable() -> Iterator[None]:
+def _if_lockable() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NOT_WRITABLE:
+        if error.errno not in _NOT_LOCKABLE:
             raise
 
 

@@ -43,7 +43,7 @@ class Remote:
 
     def __init__(self, location: str) -> None:
         self.location = location.rstrip("/")
-        self._listings: dict[str, tuple[float, dict[str, dict[str, int]]]] = {}
+        self._listings: dict[str, tuple[float, dict[str, set[str]]]] = {}
         self._writable = False
 
     def __reduce__(self) -> tuple[type[Remote], tuple[str]]:
@@ -66,25 +66,17 @@ class Remote:
     def root(self) -> str:
         return self._opened[1]
 
-    def keys(self, stage: str) -> Mapping[str, Mapping[str, int]]:
-        """Dataset -> key of each of its artifacts -> bytes of its manifest, 0 for not known.
-
-        From a listing that is at most half a minute old.
-        """
+    def keys(self, stage: str) -> Mapping[str, set[str]]:
+        """Dataset -> keys of its artifacts, from a listing that is at most half a minute old."""
         at, found = self._listings.get(stage, (-_LISTED_S, {}))
         if time.monotonic() - at >= _LISTED_S:
-            found = defaultdict(dict)
-            for name, info in self.find(f"manifests/{stage}").items():
+            found = defaultdict(set)
+            for name in self.find(f"manifests/{stage}"):
                 parts = name.removesuffix(".json").split("/")
                 if len(parts) == 4 and _KEY.fullmatch(parts[3]):
-                    found[parts[2]][parts[3]] = int(info.get("size") or 0)
+                    found[parts[2]].add(parts[3])
             self._listings[stage] = (time.monotonic(), found)
         return found
-
-    def listed_size(self, name: str) -> int:
-        """Bytes of a manifest, as far as listings tell that were made already; else 0."""
-        stage, dataset, key = name.split("/")
-        return self._listings.get(stage, (0.0, {}))[1].get(dataset, {}).get(key, 0)
 
     def ping(self) -> None:
         """Raises StoreError where nothing can be listed, no answer comes, or the layout is new."""
@@ -103,15 +95,11 @@ class Remote:
                     "not know: use the version that wrote it"
                 )
 
-    def _note(self, name: str, size: int | None) -> None:
-        """A manifest of so many bytes is there, or none is."""
+    def _note(self, name: str, there: bool) -> None:
         stage, dataset, key = name.split("/")
         if stage in self._listings:
-            keys = self._listings[stage][1].setdefault(dataset, {})
-            if size is None:
-                keys.pop(key, None)
-            else:
-                keys[key] = size
+            keys = self._listings[stage][1].setdefault(dataset, set())
+            (keys.add if there else keys.discard)(key)
 
     def find(self, folder: str) -> dict[str, dict[str, Any]]:
         """Path below the root -> what is known of the object."""
@@ -126,7 +114,7 @@ class Remote:
             try:
                 content = self.fs.cat_file(self._manifest(name))
             except FileNotFoundError:
-                self._note(name, None)
+                self._note(name, False)
                 return None
         return parse(self.location, name, content)
 
@@ -166,11 +154,10 @@ class Remote:
                 self.fs.put(local, paths, batch_size=_FILES_AT_ONCE)
         record = written(ours.attempt, content)
         there = self._announce(name, record) or ours
-        won = there.attempt == ours.attempt
-        if not won:
+        if there.attempt != ours.attempt:
             with suppress(OSError):  # gc finds them
                 self._delete(paths)
-        self._note(name, len(record) if won else 0)
+        self._note(name, True)
         return there
 
     def _announce(self, name: str, record: bytes) -> Uploaded | None:
@@ -259,7 +246,7 @@ class Remote:
                 return False
         with suppress(FileNotFoundError):
             self._delete([self._manifest(name)])
-        self._note(name, None)
+        self._note(name, False)
         return True
 
     def delete(self, paths: Sequence[str]) -> None:

@@ -48,11 +48,6 @@ def written(attempt: str, content: Any) -> bytes:
     return (canonical_json({"attempt": attempt, "manifest": content}) + "\n").encode()
 
 
-def size_of(manifest_size: int) -> int:
-    """Bytes of a manifest of the store, where the artifact's own has so many."""
-    return manifest_size + len(written("0" * 32, {})) - len(b"{}\n")
-
-
 def parse(location: str, name: str, content: bytes) -> Uploaded:
     """A manifest of the store.
 

@@ -14,7 +14,7 @@ from artifacts.errors import InputError
 from artifacts.keys import Spec
 from artifacts.manifest import MANIFEST, Manifest, read_manifest
 from artifacts.remote import Remote
-from artifacts.remote_manifest import Damaged, Uploaded, same, size_of
+from artifacts.remote_manifest import Damaged, Uploaded, same
 from artifacts.remote_trouble import StoreError
 from artifacts.sealing import broken, seal
 from artifacts.store import Artifact, Make, Store, lock_name
@@ -45,25 +45,10 @@ class RemoteStore(Store):
     def find_key(self, stage: str, dataset: str, key: str) -> Artifact | None:
         """As Store's; downloaded first, where it is not in the cache. Raises StoreError."""
         found = super().find_key(stage, dataset, key)
-        stale = found.manifest if found and self._is_stale(found) else None
-        if stale or (found is None and self._is_listed(stage, dataset, key)):
-            self._pull(self.root / stage / dataset / key, stale)
+        if found is None and self._is_listed(stage, dataset, key):
+            self._pull(self.root / stage / dataset / key)
             found = super().find_key(stage, dataset, key)
         return found
-
-    def _is_stale(self, found: Artifact) -> bool:
-        """Whether the remote has other bytes than the cache, as far as a listing gives it away.
-
-        It does where the manifests differ in length; `verify` compares them whole.
-        """
-        listed = self.remote.listed_size(_name(found.folder))
-        if listed in (0, size_of((found.folder / MANIFEST).stat().st_size)):
-            return False
-        try:
-            there = self.remote.read(_name(found.folder))
-        except Damaged:
-            return False
-        return there is not None and not same(there.manifest, found.manifest)
 
     def peek(self, spec: Spec) -> Artifact:
         """As Store's; downloads the manifest alone. Raises StoreError."""
@@ -79,7 +64,7 @@ class RemoteStore(Store):
 
     def _problem(self, stage: str, dataset: str, key: str) -> str | None:
         """By the listing alone: nothing is downloaded."""
-        keys = self.remote.keys(stage).get(dataset, {})
+        keys = self.remote.keys(stage).get(dataset, set())
         if key in keys:
             return None
         if wrong := self._damaged.get(f"{stage}/{dataset}/{key}"):
@@ -90,7 +75,7 @@ class RemoteStore(Store):
 
     def new_keys(self, stage: str, dataset: str, known: Collection[str]) -> list[str]:
         here = super().new_keys(stage, dataset, known)
-        there = set(self.remote.keys(stage).get(dataset, ()))
+        there = self.remote.keys(stage).get(dataset, set())
         return here + sorted(there.difference(known, here))
 
     def build(
@@ -113,15 +98,18 @@ class RemoteStore(Store):
         return self.get(spec), False
 
     def verify(self) -> list[tuple[Path, str]]:
-        """As Store's, of the cache; a copy that is not what the remote has is none from then on."""
+        """As Store's, of the cache; a copy that is not what the remote has is none from then on,
+        where no flow of this machine runs that may be reading it.
+        """
         wrong = super().verify()
         whole = sorted({*self.artifacts()}.difference(path for path, _ in wrong))
-        there = self.remote.read_all([_name(path) for path in whole])
+        there, in_use = self.remote.read_all([_name(path) for path in whole]), self.held()
         for path in whole:
             here, theirs = _whole(path), there.get(_name(path))
             if here and isinstance(theirs, Uploaded) and not same(here, theirs.manifest):
-                with suppress(OSError):  # a cache that may only be read
-                    (path / MANIFEST).unlink()
+                if not in_use:
+                    with suppress(OSError):  # a cache that may only be read
+                        (path / MANIFEST).unlink()
                 wrong.append((path, f"is not what {self.location} has"))
         return wrong
 

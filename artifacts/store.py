@@ -171,6 +171,8 @@ class Store:
         scratch.rename(final)
         sync(final.parent)
         shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):  # a file was in its place
+            aside.unlink()
 
     def _new_scratch(self, lock: str) -> Path:
         """Named after the lock that its writer holds, so that one sees whether he lives."""

@@ -83,18 +83,24 @@ def build_medi(
 def _build(plan: BuildPlan, publish: str | None) -> State[Any]:
     outcome = build_datasets(plan)
 
-    finished = plan.without(outcome.failed)
-    publishable = bool(finished.chains) and decontaminate(finished, outcome)
-    ui.show_build(summary(plan, outcome), _describe(plan, outcome))
-    if publishable:
-        publication = finished.publication()
-        found = finished.leaks.spec if finished.leaks else None
-        tasks.publish(finished.publish, publication, found, plan.setting)
-        outcome.published = True
-        if publish:
-            made = plan.setting.store.get(finished.publish)
-            deliver_build(made, publication.entries, Path(publish))
+    with plan.setting.store.in_use() as need:
+        finished = plan.without(outcome.failed)  # it publishes under another key
+        need(needs_of_build(finished))
+        publishable = bool(finished.chains) and decontaminate(finished, outcome)
+        ui.show_build(summary(plan, outcome), _describe(plan, outcome))
+        if publishable:
+            _publish(finished, outcome, publish)
     return _final_state(plan, outcome)
+
+
+def _publish(finished: BuildPlan, outcome: Outcome, folder: str | None) -> None:
+    publication = finished.publication()
+    found = finished.leaks.spec if finished.leaks else None
+    tasks.publish(finished.publish, publication, found, finished.setting)
+    outcome.published = True
+    if folder:
+        made = finished.setting.store.get(finished.publish)
+        deliver_build(made, publication.entries, Path(folder))
 
 
 @dataclass

@@ -6,7 +6,6 @@ profile's. Prefect checks the form before a run starts.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -20,7 +19,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from flows.profiles import named
+from flows.profiles import Text, named
 from tasks.config import BuildConfig, EvaluateConfig, TrainConfig
 
 ProfileName = Literal["sample", "real-small", "single-gpu", "paper"]
@@ -99,9 +98,7 @@ def fill(form: type[F], config: BaseModel, fields: Mapping[str, Any]) -> F | Non
 
 
 def fields_of(form: Form | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Dotted name -> value of each field that was given: what `profiles.override` takes, which
-    reads texts as YAML.
-    """
+    """Dotted name -> value of each field that was given: what `profiles.override` takes."""
     if form is None:
         return {}
     fields = form.model_dump(mode="json") if isinstance(form, Form) else form
@@ -110,5 +107,5 @@ def fields_of(form: Form | Mapping[str, Any] | None) -> dict[str, Any]:
         if isinstance(value, Mapping):
             found |= {f"{name}.{inner}": each for inner, each in fields_of(value).items()}
         else:
-            found[name] = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else value
+            found[name] = Text(value) if isinstance(value, str) else value
     return found

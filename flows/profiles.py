@@ -177,8 +177,8 @@ def get_profile(name: str) -> Profile:
 def override(config: T, overrides: Mapping[str, Any]) -> T:
     """`config` with fields replaced by name: `workers`, or dotted where nested: `mining.margin`.
 
-    Parts of the path may be left out where one field alone is meant. Texts are read as YAML
-    scalars. Raises InputError for unknown fields and invalid values.
+    Parts of the path may be left out where one field alone is meant. Texts, but those of class
+    Text, are read as YAML. Raises InputError for unknown fields and invalid values.
     """
     values = config.model_dump()
     for path, value in named(config, overrides).items():
@@ -220,7 +220,15 @@ def sections(
     return parts["build"], parts["train"], parts["evaluate"]
 
 
+class Text(str):
+    """A value that is this text, and no YAML."""
+
+    __slots__ = ()
+
+
 def _value(name: str, given: Any) -> Any:
+    if isinstance(given, Text):
+        return str(given)
     if not isinstance(given, str):
         return given
     try:

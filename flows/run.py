@@ -11,6 +11,7 @@ from artifacts.publish import deliver_build, deliver_folder, require_deliverable
 from artifacts.store import Store
 from evaluation.model import device_names
 from flows.ablations import get_ablation
+from flows.needs import needs_of_build, needs_of_evaluation, needs_of_training
 from flows.planning import plan_build, require_sources
 from flows.planning_evaluation import plan_evaluation
 from flows.planning_training import plan_train
@@ -53,8 +54,10 @@ def run_build(
 
         status = _on_server(build)
     elif publish:
-        made = plan.setting.store.get(plan.publish)
-        deliver_build(made, plan.publication().entries, Path(publish))
+        with plan.setting.store.in_use() as need:
+            need(needs_of_build(plan))
+            made = plan.setting.store.get(plan.publish)
+            deliver_build(made, plan.publication().entries, Path(publish))
     print(f"{len(report['run'])} stages to run, {report['cached']} cached, store {store}")
     if publish:
         print(f"MEDI folder: {publish}")
@@ -92,7 +95,9 @@ def run_train(
 
         status = _on_server(train)
     else:
-        deliver_folder(training.store.get(training.model), "model", Path(out).absolute())
+        with training.store.in_use() as need:
+            need(needs_of_training(training))
+            deliver_folder(training.store.get(training.model), "model", Path(out).absolute())
     if status == 0:
         print(f"model: {out}")
     return status
@@ -137,7 +142,9 @@ def run_evaluate(
 
         status = _on_server(evaluate)
     else:
-        write_results(plan, {})
+        with plan.store.in_use() as need:
+            need(needs_of_evaluation(plan))
+            write_results(plan, {})
         status = _tell_failed(plan.not_run)
     print(f"results: {out}\nreport: {Path(out) / 'report.html'}")
     return status

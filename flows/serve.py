@@ -31,7 +31,7 @@ from flows.server import answers, require_version
 PORT = 4200
 _ROOT = Path(__file__).resolve().parents[1]
 _READY_S = 300
-_DOWN_S = 120
+_DOWN_S = 240
 _STOPPED = "medi was stopped. Run it again: it goes on from what is in the store."
 
 
@@ -125,7 +125,7 @@ class _Parts:
         server that wants a password which is not set.
         """
         self._start("server", "server", "start")
-        self._wait("the server answers", lambda: answers(self._url))
+        self._wait("the server answers", lambda: answers(self._url, patience_s=2))
         require_version(self._url)
         server = Server(self._url)
         worker = ("worker", "start", "--pool", POOL, "--type", "process", "--name", POOL)

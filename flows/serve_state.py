@@ -50,7 +50,7 @@ class Running(BaseModel):
     url: str
     ready: bool
     parts: list[Part]
-    mark: str
+    mark: str = ""  # none of a `medi up` of an older version
 
     def part(self, name: str) -> psutil.Process | None:
         found = [part for part in self.parts if part.name == name]
@@ -70,7 +70,7 @@ class Running(BaseModel):
         return [process for part in self.parts if (process := part.process())]
 
     def _marked(self) -> Iterator[psutil.Process]:
-        for process in psutil.process_iter():
+        for process in psutil.process_iter() if self.mark else ():
             with suppress(psutil.Error):
                 if process.environ().get(MARK) == self.mark:
                     yield process

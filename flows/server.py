@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -61,11 +62,13 @@ def prefect_server() -> Iterator[str]:
         if not answers(url):
             require_database()
             url = stack.enter_context(_started())
-        require_version(url)  # one of our own may want a password that this command was not given
-        os.environ["PREFECT_API_URL"] = url
         try:
+            require_version(url)  # one of our own may want a password that was not given
+            os.environ["PREFECT_API_URL"] = url
             yield url
         except httpx.HTTPError as error:
+            if isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error:
+                raise  # it answers, and what it was asked is wrong
             said = str(error).partition("\n")[0] or type(error).__name__
             raise OSError(
                 f"the Prefect server at {url} was lost: {said}; what was made is in the store, "
@@ -73,13 +76,13 @@ def prefect_server() -> Iterator[str]:
             ) from error
 
 
-def answers(url: str) -> bool:
+def answers(url: str, patience_s: float = 20.0) -> bool:
     """Whether a Prefect server is healthy at `url`: a busy one takes seconds to say so.
 
     Raises InputError for what is no address.
     """
     try:
-        patience = httpx.Timeout(20.0, connect=5.0)
+        patience = httpx.Timeout(patience_s, connect=5.0)
         return httpx.get(f"{url}/health", timeout=patience, verify=_tls()).status_code == 200
     except httpx.HTTPError:
         return False
@@ -120,21 +123,19 @@ _OTHERWISE = (
 def client(url: str) -> httpx.Client:
     """Of the API at `url`, with the password of PREFECT_API_AUTH_STRING where there is one."""
     user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
-    auth = (user, password) if user else None
-    return httpx.Client(base_url=url, timeout=30.0, auth=auth, transport=_Patient())
+    return _Patient(base_url=url, timeout=30.0, auth=(user, password) if user else None)
 
 
-class _Patient(httpx.HTTPTransport):
+class _Patient(httpx.Client):
     """Asks again, as Prefect's own client does, what a server with a busy database put off."""
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def send(self, request: httpx.Request, **how: Any) -> httpx.Response:
         for seconds in (0.5, 1, 2, 4, 8):
-            response = super().handle_request(request)
+            response = super().send(request, **how)
             if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 return response
-            response.close()
             time.sleep(seconds)
-        return super().handle_request(request)
+        return super().send(request, **how)
 
 
 @contextmanager

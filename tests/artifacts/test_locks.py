@@ -91,7 +91,7 @@ def test_a_flow_plans_when_what_goes_is_gone(store: Store) -> None:
     assert order == ["deleted", "planned"]
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.ENOLCK])
 def test_a_store_that_cannot_be_written_to_serves_a_flow(
     store: Store, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -116,3 +116,27 @@ def test_locks_of_another_user_are_seen(store: Store, monkeypatch: pytest.Monkey
         need({"a"})
         monkeypatch.setattr(Path, "open", reading_only)
         assert told(store) == [{"a"}]
+
+
+def test_a_flow_of_another_user_plans_behind_a_gc(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is the other's, and a lock that is shared needs no more than to read it."""
+    opened = Path.open
+
+    def reading_only(path: Path, mode: str = "r") -> Any:
+        if mode != "r":
+            raise PermissionError(errno.EACCES, "no", str(path))
+        return opened(path)
+
+    with store.deleting():
+        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", reading_only)
+        planning = store.in_use()
+        planning.__enter__()
+    with pytest.raises(InputError, match="run it again"), store.deleting():
+        pass
+    planning.__exit__(None, None, None)
+    with store.deleting():
+        pass

@@ -79,12 +79,15 @@ def test_verify_drops_what_is_not_the_same_as_in_the_store(
     assert run_verify(store.location) == 0
 
 
-def test_what_another_machine_made_again_is_downloaded(machine: Machine) -> None:
-    """A build lists the store anyway, and manifests of two kinds of machines differ in length."""
-    store = remade_elsewhere(machine, make("cpu", rows=9), make("gpu", rows=10))
-    assert store.problem(SPEC) is None
-    found, made = store.build(SPEC, refuse)
-    assert not made and found.manifest.counts == {"rows": 10} and text_of(store) == "gpu"
+def test_a_copy_that_a_flow_may_be_reading_stays(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = remade_elsewhere(machine, make("of a CPU"), make("of a GPU"))
+    with store.in_use() as need:
+        need([SPEC.key])
+        assert run_verify(store.location) == 1
+        assert text_of(store) == "of a CPU"
+    assert "is not what" in capsys.readouterr().out
 
 
 def test_looking_at_the_cache_beside_a_listing_costs_no_request(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -96,6 +95,6 @@ def test_a_worker_that_is_killed_loses_no_artifact_and_its_run_crashes(
             again = start(up, "build-medi", of_build)
             until(lambda: state(up, again)["type"] in ("COMPLETED", "FAILED", "CRASHED"))
         finally:
-            os.kill(another.pid, signal.SIGINT)
+            another.terminate()
     assert state(up, again)["type"] == "COMPLETED"
     assert made and all(path.stat().st_ino == inode for path, inode in made.items())

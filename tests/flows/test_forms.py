@@ -61,7 +61,7 @@ def test_only_what_was_given_differs_from_the_profile() -> None:
     assert override(base, fields_of(None)) == override(base, fields_of(BuildForm())) == base
 
 
-@pytest.mark.parametrize("text", ["no", "123", "a: b", "it's", "{", "null"])
+@pytest.mark.parametrize("text", ["no", "123", "a: b", "it's", "{", "\x7f"])
 def test_a_text_in_a_form_is_that_text(text: str) -> None:
     """Only those of the command line are read as YAML."""
     given = BuildForm.model_validate({"encoder": text, "sources": text})

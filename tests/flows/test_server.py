@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -22,7 +21,7 @@ import pytest
 from artifacts.errors import InputError
 from flows import serve
 from flows.database import SETTING, require_database
-from flows.server import answers, last_error, prefect_server, wait_until_recorded
+from flows.server import answers, client, last_error, prefect_server, wait_until_recorded
 from tests.busy_server import serving
 from tests.flows.served import PREFECT, until
 
@@ -105,9 +104,34 @@ def test_what_a_busy_database_puts_off_is_asked_again(other: Other) -> None:
 def test_a_server_that_is_lost_is_one_line(other: Other) -> None:
     lost = pytest.raises(OSError, match=f"{other.url} was lost: .*run it again")
     with lost as told, prefect_server() as url:
-        other.version = None
+        other.put_off = 1
         httpx.get(f"{url}/admin/version").raise_for_status()
     assert "\n" not in str(told.value)
+
+
+def test_a_request_that_is_wrong_is_no_lost_server(other: Other) -> None:
+    with pytest.raises(httpx.HTTPStatusError, match="404"), prefect_server() as url:
+        httpx.get(f"{url}/nothing").raise_for_status()
+
+
+def test_one_that_goes_before_it_says_its_version_is_lost(
+    other: Other, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.server.answers", lambda _: True)
+    other.shutdown()
+    other.server_close()
+    with pytest.raises(OSError, match=f"{other.url} was lost: "):
+        prefect_server().__enter__()
+
+
+def test_both_questions_take_the_proxy(other: Other, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", other.url.removesuffix("/api"))
+    monkeypatch.setenv("NO_PROXY", "")
+    client("http://prefect.example.org/api").get("/admin/version")
+    assert answers("http://prefect.example.org/api") is False
+    assert other.asked == [
+        f"http://prefect.example.org/api/{path}" for path in ("admin/version", "health")
+    ]
 
 
 def test_an_address_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,4 +252,4 @@ def test_a_server_behind_a_password_runs_a_build_of_who_has_it(
             assert built.returncode == 0, built.stderr
             assert "secret" not in built.stdout + built.stderr
         finally:
-            server.send_signal(signal.SIGINT)
+            server.terminate()

@@ -210,7 +210,8 @@ def summary(plan: BuildPlan, outcome: Outcome) -> list[dict[str, Any]]:
 
 def _submit(step: Step, plan: BuildPlan) -> PrefectFuture[Any]:
     setting = plan.setting
-    quoted: Any = quote(setting)  # else Prefect walks through all of it for each task
+    # Else Prefect walks through all of it for each task; prefect-ray does not know what is quoted.
+    quoted: Any = setting if setting.config.runner == "ray" else quote(setting)
     match step.stage:
         case "fetch":
             source, store, mirror = step.source, setting.store, setting.mirror

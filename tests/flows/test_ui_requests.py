@@ -4,13 +4,17 @@ flows wrote."""
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.chromium import CHROMIUM, chromium
+from tests.flows.conftest import SAMPLE
 from tests.screenshots import Seen
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 pytestmark = [
     pytest.mark.long,
@@ -20,9 +24,22 @@ pytestmark = [
 ]
 
 
-def test_pages_load_nothing_from_elsewhere(
-    built: subprocess.CompletedProcess[str], server: str, tmp_path: Path
-) -> None:
+@pytest.fixture
+def own_server(
+    prefect_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Its last build is the test's, whatever other tests have run before."""
+    from flows.server import prefect_server
+
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    with prefect_server() as url:
+        yield url
+
+
+def test_pages_load_nothing_from_elsewhere(medi: Run, own_server: str, tmp_path: Path) -> None:
+    server = own_server
+    built = medi("build", "--only", *SAMPLE, "--store", str(tmp_path / "store"), api=server)
     assert built.returncode == 0, built.stderr
     ui, seen = server.removesuffix("/api"), Seen(server)
     pages = {

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -54,10 +55,20 @@ class Served:
         return parts + [child for part in parts for child in part.children(recursive=True)]
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        return client(self.url).post(path, json=body).raise_for_status().json()
+        return self._ask("POST", path, body).json()
 
     def get(self, path: str) -> Any:
-        return client(self.url).get(path).raise_for_status().json()
+        return self._ask("GET", path).json()
+
+    def patch(self, path: str, body: dict[str, Any]) -> None:
+        self._ask("PATCH", path, body)
+
+    def delete(self, path: str) -> None:
+        self._ask("DELETE", path)
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        with client(self.url) as server:
+            return server.request(method, path, json=body).raise_for_status()
 
     def deployments(self) -> dict[str, dict[str, Any]]:
         return {one["entrypoint"]: one for one in self.post("/deployments/filter", {})}

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
@@ -89,7 +88,7 @@ def test_a_build_that_completes_starts_a_training_where_that_is_switched_on(
         assert training["parameters"]["medi"] == medi
         assert training["parameters"]["profile"] == "sample"
         assert served.get(f"/flow_runs/{run}")["state"]["name"] == "Completed"
-        httpx.delete(f"{served.url}/flow_runs/{training['id']}", timeout=30).raise_for_status()
+        served.delete(f"/flow_runs/{training['id']}")
     finally:
         assert served.run(*PREFECT, "automation", "pause", trigger).returncode == 0
         assert served.run(*PREFECT, *pool[1]).returncode == 0

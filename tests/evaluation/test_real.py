@@ -73,6 +73,7 @@ def test_squad_questions_lead_to_their_paragraphs() -> None:
     assert len({question.id for question in data.questions}) == 1190
 
 
+@pytest.mark.slow
 def test_a_published_score_is_met(tmp_path: Path) -> None:
     """MTEB publishes 82.03 for all-MiniLM-L6-v2 on STSBenchmark."""
     task = REAL["STSBenchmark-github"]

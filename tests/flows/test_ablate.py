@@ -75,7 +75,7 @@ def test_a_figure_takes_what_its_measure_says(tmp_path: Path) -> None:
     assert not of_a_run_before.ours
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_analysis_runs_from_the_command_line(medi: Run, server: str, tmp_path: Path) -> None:
     """Two models of two sizes on three datasets; the second time all is there."""
     store = tmp_path / "store"

@@ -273,6 +273,7 @@ def test_a_gpu_that_is_not_there_is_bad_input(bert_folder: Path) -> None:
         SentenceEncoder(bert_folder, EncoderOptions(device="cuda"))
 
 
+@pytest.mark.slow
 def test_processes_share_the_batches_and_keep_the_order(bert_folder: Path) -> None:
     """As with several GPUs: one process a device, and the vectors of one device alone, up to the
     float noise of a process with another number of threads."""

@@ -39,6 +39,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+@pytest.mark.slow
 def test_two_processes_without_a_compiler(
     job: Job, plain_weights: Plain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +91,7 @@ def test_a_second_attempt_goes_on_from_the_last_checkpoint(job: Job, run_here: R
     assert files_of(cut_short.out) == files_of(run_here(whole).out)
 
 
+@pytest.mark.slow
 def test_killed_from_outside_leaves_no_process(job: Job, tmp_path: Path) -> None:
     """kill -9 of the flow's process, in the middle of a training."""
     endless = job(steps=400)

@@ -74,8 +74,9 @@ def build_medi(
         require_sources(plan)
         if publish:
             require_deliverable(Path(publish))
-        if not is_used(of_build(config)):  # a flow run has one task runner: another is a subflow's
-            flow = build_medi.with_options(task_runner=of_build(config))
+        runner = of_build(config)
+        if not is_used(runner):  # a flow run has one task runner: another is a subflow's
+            flow = build_medi.with_options(task_runner=runner)
             return flow(profile, only, publish, mirror, store, overrides, return_state=True)
         return _build(plan, publish)
 

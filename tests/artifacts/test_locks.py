@@ -103,15 +103,18 @@ def test_a_store_that_cannot_be_written_to_serves_a_flow(
         need({"a"})
 
 
+_opened = Path.open
+
+
+def reading_only(path: Path, mode: str = "r") -> Any:
+    """Path.open of what belongs to another user."""
+    if mode != "r":
+        raise PermissionError(errno.EACCES, "no", str(path))
+    return _opened(path)
+
+
 def test_locks_of_another_user_are_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """They may only be read."""
-    opened = Path.open
-
-    def reading_only(path: Path, mode: str = "r") -> Any:
-        if mode != "r":
-            raise PermissionError(errno.EACCES, "no", str(path))
-        return opened(path)
-
     with store.in_use() as need:
         need({"a"})
         monkeypatch.setattr(Path, "open", reading_only)
@@ -122,13 +125,6 @@ def test_a_flow_of_another_user_plans_behind_a_gc(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its file is the other's, and a lock that is shared needs no more than to read it."""
-    opened = Path.open
-
-    def reading_only(path: Path, mode: str = "r") -> Any:
-        if mode != "r":
-            raise PermissionError(errno.EACCES, "no", str(path))
-        return opened(path)
-
     with store.deleting():
         pass
     with monkeypatch.context() as patch:
